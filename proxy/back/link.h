@@ -1,0 +1,84 @@
+/*
+ * link - one connection to an application: frames out, frames in.
+ *
+ * Knows the framing (u32 big-endian length, then that many bytes) and nothing of what is inside.
+ *
+ * Out: what is written in a turn is staged and goes out with one write at the turn's end. The stage
+ * is small and bounded: link_room() says what still fits, and whoever has more keeps it and waits
+ * for writable(). Bytes of one stream that follow each other extend the open frame, whose length is
+ * patched at the flush.
+ *
+ * In: the socket is read to EAGAIN, at most read_budget bytes a turn, and each whole frame is
+ * handed up. A paused link reads nothing but still notices that the application hung up.
+ *
+ * Upcalls come from the loop's socket events and from the turn's flush. closed() comes exactly
+ * once, last, and the link is freed at the turn's end.
+ */
+#ifndef BACK_LINK_H
+#define BACK_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/env.h"
+#include "base/fault.h"
+
+struct link;
+
+struct link_end {
+    enum fault
+        fault; /* NONE: we closed it. BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_LOST */
+    int error; /* errno, 0 at EOF */
+    const char
+        *text; /* a sentence for the log: "connect to unix:/run/app.sock: No such file ..." */
+};
+
+struct link_ops {
+    /* The application's end has taken the connection. */
+    void (*opened)(void *user);
+    /* One frame's body, valid only now. Nothing comes after link_pause until link_resume, nor after
+     * link_close. */
+    void (*frame_received)(void *user, const uint8_t *body, size_t len);
+    /* A length of 0 or over max_frame: nothing more can be read. */
+    void (*frame_refused)(void *user, uint64_t length);
+    /* A receipt given to link_send has been reached: all bytes up to it are the socket's. */
+    void (*written)(void *user, void *receipt, size_t bytes);
+    /* There is room again after link_room() was too small for someone. */
+    void (*writable)(void *user);
+    void (*closed)(void *user, const struct link_end *end);
+};
+
+void link_set_ops(struct link *l, const struct link_ops *ops, void *user);
+
+/* Bytes that fit into the stage now. 0 once the other side is gone. */
+size_t link_room(const struct link *l);
+/* Stages a whole frame: the length is written by link, body is copied. Needs len + 4 <=
+ * link_room(). Closes an open frame. */
+void link_send(struct link *l, const void *body, size_t len);
+/* Opens a frame that may grow: head is the encoded map up to and including the key of the last
+ * value, and the last value is bytes, whose `bin 32` header link writes and patches together with
+ * the frame's length. Then link_append adds to it. link_extends(l, key) is true while the frame
+ * opened with this key is still the last thing staged and nothing of it has been written. */
+void link_open_frame(struct link *l, const void *key, const void *head, size_t len);
+bool link_extends(const struct link *l, const void *key);
+void link_append(struct link *l, const void *data, size_t len);
+/* Overwrites one byte of the open frame's head (stream_ended becomes true when the end follows its
+ * bytes). */
+void link_patch_head(struct link *l, size_t offset, uint8_t value);
+/* written() tells the receipt and bytes back when all that is staged now has been written. Receipts
+ * with the same pointer that follow each other are added up. Those still waiting when the link
+ * closes are not told. */
+void link_receipt(struct link *l, void *receipt, size_t bytes);
+/* Takes back a receipt's pointer: its owner is going away. */
+void link_forget_receipt(struct link *l, void *receipt);
+
+void link_pause(struct link *l);
+void link_resume(struct link *l);
+/* Writes out what is staged, shuts the write side, then reads and discards until EOF or
+ * linger_timeout; closed() follows. */
+void link_finish(struct link *l);
+/* At once. closed() follows at the turn's end. */
+void link_close(struct link *l);
+
+#endif

@@ -1,0 +1,37 @@
+/*
+ * upstream - the application's address and the making of links to it.
+ */
+#ifndef BACK_UPSTREAM_H
+#define BACK_UPSTREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "back/link.h"
+#include "base/env.h"
+
+struct upstream;
+
+struct upstream_config {
+    const char *address; /* "unix:PATH" or "tcp:HOST:PORT"; IPv6 hosts in brackets. Copied. */
+    uint64_t connect_timeout_ns; /* a full backlog (EAGAIN) is retried within it */
+    uint64_t linger_timeout_ns;
+    size_t max_frame;   /* bytes; larger frames are refused */
+    size_t stage_size;  /* bytes staged for one application socket */
+    size_t read_budget; /* bytes read from one socket in one turn */
+};
+
+/* NULL if address cannot be understood; *error then says why (static text). Names are resolved at
+ * each connect, off the loop. */
+struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
+                              const struct upstream_config *config, const char **error);
+/* No link may be alive. */
+void upstream_free(struct upstream *u);
+
+/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns. */
+struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user);
+/* The address as given, for logs. */
+const char *upstream_address(const struct upstream *u);
+
+#endif

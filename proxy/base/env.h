@@ -1,0 +1,26 @@
+/*
+ * env - what all modules of one worker share.
+ *
+ * There is one env per worker (and one per pretend host in the in-memory tests). It is made by
+ * worker.c, or by the test, before anything else and outlives everything that was given it.
+ * Nothing in it is shared between workers but the log, which is safe to share.
+ */
+#ifndef BASE_ENV_H
+#define BASE_ENV_H
+
+#include <stdint.h>
+
+struct timers;
+struct turn;
+struct stats;
+struct log;
+
+struct env {
+    struct timers *timers; /* the clock, and what is due when */
+    struct turn *turn;     /* what to flush and what to free when the present callback has ended */
+    struct stats *stats;   /* counters and gauges of this worker */
+    struct log *log;       /* where events are told */
+    uint8_t hash_key[16];  /* random; for tables whose keys a peer chooses */
+};
+
+#endif

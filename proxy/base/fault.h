@@ -1,0 +1,77 @@
+/*
+ * fault - every way in which a peer, an application or the surroundings can be at fault.
+ *
+ * One row each: its name, how far it reaches, and a sentence that a person understands. A function
+ * that finds such a fault returns its row; one function per reach (stream, session, connection,
+ * backend, process) acts on it and logs it once. Our own mistakes are no faults but asserts.
+ * Every fault has a counter in struct stats.
+ */
+#ifndef BASE_FAULT_H
+#define BASE_FAULT_H
+
+enum fault_reach {
+    FAULT_OF_NOTHING,
+    FAULT_OF_STREAM,
+    FAULT_OF_SESSION,
+    FAULT_OF_CONNECTION,
+    FAULT_OF_BACKEND,
+    FAULT_OF_PROCESS,
+};
+
+/* NAME, name as logged, reach, sentence */
+#define FAULT_TABLE(X)                                                                             \
+    X(NONE, "none", NOTHING, "no fault")                                                           \
+    /* connection: front/conn.c, front/tls.c */                                                    \
+    X(TLS, "tls", CONNECTION, "the TLS handshake failed")                                          \
+    X(QUIC, "quic", CONNECTION, "the peer broke a rule of QUIC")                                   \
+    X(IDLE, "idle", CONNECTION, "nothing was heard from the peer for the idle timeout")            \
+    X(HANDSHAKE_TIMEOUT, "handshake_timeout", CONNECTION,                                          \
+      "the handshake was not finished in time")                                                    \
+    X(PEER_CLOSED, "peer_closed", CONNECTION, "the peer closed the connection with an error")      \
+    /* connection: front/h3*.c */                                                                  \
+    X(H3_PROTOCOL, "h3_protocol", CONNECTION, "the peer broke a rule of HTTP/3")                   \
+    X(H3_SETTINGS, "h3_settings", CONNECTION, "the peer's SETTINGS are not legal")                 \
+    X(H3_NO_SETTINGS, "h3_no_settings", CONNECTION, "the peer sent no SETTINGS in time")           \
+    X(H3_SESSION_ID, "h3_session_id", CONNECTION,                                                  \
+      "a stream or datagram names a session id that cannot be one")                                \
+    X(H3_DATAGRAM, "h3_datagram", CONNECTION, "a datagram does not begin with a session id")       \
+    /* session: front/wt*.c, front/capsule.c */                                                    \
+    X(NO_DATAGRAMS, "no_datagrams", SESSION,                                                       \
+      "the client did not enable HTTP datagrams, which WebTransport requires")                     \
+    X(SECOND_SESSION, "second_session", SESSION, "the connection already carries a session")       \
+    X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
+    X(HEADERS_TOO_LARGE, "headers_too_large", SESSION, "the request's headers are too large")      \
+    X(CAPSULE, "capsule", SESSION, "a capsule on the CONNECT stream is malformed")                 \
+    X(SESSION_RESET, "session_reset", SESSION, "the client reset the CONNECT stream")              \
+    X(CLOSE_TIMEOUT, "close_timeout", SESSION, "the client did not answer the close in time")      \
+    X(TOO_MANY_EARLY, "too_many_early", STREAM, "too many streams arrived before their session")   \
+    X(STREAM_HEADER, "stream_header", STREAM, "a stream ended before its header was whole")        \
+    X(SESSION_GONE, "session_gone", STREAM, "a stream arrived for a session that has ended")       \
+    /* backend: back/, relay.c */                                                                  \
+    X(BACKEND_CONNECT, "backend_connect", BACKEND, "the application could not be reached")         \
+    X(BACKEND_CONNECT_TIMEOUT, "backend_connect_timeout", BACKEND,                                 \
+      "the application did not take the connection in time")                                       \
+    X(BACKEND_LOST, "backend_lost", BACKEND,                                                       \
+      "the application closed its connection without ending the session")                          \
+    X(BACKEND_ACCEPT_TIMEOUT, "backend_accept_timeout", BACKEND,                                   \
+      "the application neither accepted nor rejected in time")                                     \
+    X(BACKEND_STALLED, "backend_stalled", BACKEND,                                                 \
+      "the application sent beyond its credit and the client did not read in time")                \
+    X(BACKEND_PROTOCOL, "backend_protocol", BACKEND, "the application broke the protocol")         \
+    X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
+    X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
+    /* process */                                                                                  \
+    X(SOCKET, "socket", PROCESS, "the operating system refused a socket operation")
+
+enum fault {
+#define X(NAME, name, reach, sentence) FAULT_##NAME,
+    FAULT_TABLE(X)
+#undef X
+        FAULT_COUNT
+};
+
+const char *fault_name(enum fault f);
+enum fault_reach fault_reach(enum fault f);
+const char *fault_sentence(enum fault f);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * relay - joins a WebTransport session to a link to an application.
+ *
+ * The only module (with bridge, later) that knows both towers. It speaks protocol/: scope, events,
+ * commands, ids, credit and the rules of what may follow what; see protocol/README.md.
+ */
+#ifndef RELAY_H
+#define RELAY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/env.h"
+
+struct relay;
+struct upstream;
+struct wt_ops;
+struct wt_host;
+
+struct relay_config {
+    size_t stream_window;       /* bytes an application may send ahead on one stream */
+    size_t session_window;      /* and on all streams of a session together */
+    size_t max_pending_streams; /* streams opened by the application beyond the client's limit */
+    size_t max_frame;
+    size_t datagram_queue; /* datagrams waiting for one application */
+    size_t max_sessions;   /* of this worker; one more gets 503 */
+    uint64_t accept_timeout_ns;
+    uint64_t linger_timeout_ns;
+    uint64_t stall_timeout_ns;
+    uint32_t lost_code; /* close code when the application is lost or broke the protocol */
+};
+
+/* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. */
+struct relay *relay_new(struct env *env, struct upstream *upstream,
+                        const struct relay_config *config);
+const struct wt_ops *relay_wt_ops(void);
+/* Tells every application that the proxy is shutting down (webtransport.drain, reason "shutdown").
+ */
+void relay_drain(struct relay *r, uint64_t deadline_ms);
+/* Ends every session: client and application are told. */
+void relay_close_all(struct relay *r);
+size_t relay_count(const struct relay *r);
+/* No session may be alive. */
+void relay_free(struct relay *r);
+
+#endif
