@@ -1,0 +1,51 @@
+/*
+ * packet - UDP payloads on their way in or out, with what the kernel tells about them.
+ *
+ * One struct packet may hold several payloads of the same size, the last one perhaps shorter, as
+ * the kernel hands them over (GRO) and takes them (GSO). Everything is lent for the call.
+ */
+#ifndef FRONT_PACKET_H
+#define FRONT_PACKET_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ECN codepoints, RFC 3168: 0 not capable, 1 ECT(1), 2 ECT(0), 3 congestion experienced. */
+
+/* An address of either family, smaller than a sockaddr_storage. */
+struct packet_address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } sa;
+    socklen_t len; /* 0: unknown */
+};
+
+struct packet {
+    const uint8_t *data;
+    size_t len;          /* bytes in all */
+    size_t segment_size; /* of each payload but the last; 0 or >= len: there is one */
+    uint8_t ecn;
+    struct packet_address local;
+    struct packet_address remote;
+};
+
+/* Returns false if it is neither IPv4 nor IPv6. */
+static inline int packet_address_set(struct packet_address *to, const struct sockaddr *sa,
+                                     socklen_t len)
+{
+    memset(to, 0, sizeof(*to));
+    if ((sa->sa_family == AF_INET && len >= (socklen_t)sizeof(to->sa.v4)) ||
+        (sa->sa_family == AF_INET6 && len >= (socklen_t)sizeof(to->sa.v6))) {
+        to->len = sa->sa_family == AF_INET ? sizeof(to->sa.v4) : sizeof(to->sa.v6);
+        memcpy(&to->sa, sa, to->len);
+        return 1;
+    }
+    return 0;
+}
+
+#endif

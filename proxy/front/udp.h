@@ -1,0 +1,56 @@
+/*
+ * udp - one non-blocking UDP socket on a libuv loop.
+ *
+ * Reads many packets per system call (recvmmsg, GRO) and writes many (GSO), carries ECN and the
+ * local address both ways, forbids fragmentation so that QUIC can probe the path. Where the kernel
+ * lacks an option, it does without. What the kernel has no room for is kept, up to a bound, until
+ * the socket is writable, and dropped beyond it: QUIC sends it again.
+ *
+ * Each pass of the loop is a turn: udp calls turn_end after it has given up what it read.
+ */
+#ifndef FRONT_UDP_H
+#define FRONT_UDP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "base/env.h"
+#include "front/packet.h"
+
+struct udp;
+
+struct udp_config {
+    struct packet_address bind; /* port 0 takes a free one; [::] takes IPv4, too */
+    bool reuse_port;            /* one of several sockets on the same address */
+    size_t kernel_buffer;       /* bytes asked of the kernel each way; 0 leaves its default */
+    size_t send_backlog;        /* bytes kept while the kernel has no room; 0 for a default */
+    bool no_offload;            /* neither GSO nor GRO, for networks that break them */
+};
+
+struct udp_ops {
+    /* A packet came in, of one or more segments; valid only now. */
+    void (*received)(void *user, const struct packet *p);
+    /* After udp_close: the last call; udp is freed. */
+    void (*closed)(void *user);
+};
+
+/* Opens and binds, but does not read yet. Returns NULL and fills error with a sentence that names
+ * the address and says what is wrong. */
+struct udp *udp_open(struct env *env, uv_loop_t *loop, const struct udp_config *config,
+                     const struct udp_ops *ops, void *user, char *error, size_t error_size);
+/* Begins to read. */
+void udp_start(struct udp *u);
+/* Stops reading at once; closed() comes later from the loop. */
+void udp_close(struct udp *u);
+
+/* Sends every segment of it, or keeps or drops what the kernel has no room for. local tells which
+ * address to send from (its port is ignored) and may be unknown. */
+void udp_send(struct udp *u, const struct packet *p);
+
+/* Where it is bound, with the port that was taken. */
+const struct packet_address *udp_address(const struct udp *u);
+/* For steering.h. */
+int udp_fd(const struct udp *u);
+
+#endif
