@@ -3,9 +3,10 @@
  *
  * One flat struct serves both directions and all types; message_fields (in message.c) says which
  * type has which field. What is lent (data, texts, headers) points into the frame that was decoded,
- * or into the decoder's zone, and is valid until the next message_decode with that decoder.
+ * or into the decoder's zone, and is valid as long as the frame's bytes are and until the next
+ * decode with that decoder.
  *
- * Normative: protocol/README.md. Depends on nothing but msgpack-c.
+ * Normative: protocol/README.md. Depends on nothing but msgpack-c and libunistring.
  */
 #ifndef PROTOCOL_MESSAGE_H
 #define PROTOCOL_MESSAGE_H
@@ -16,9 +17,16 @@
 
 #define MESSAGE_MAX_FRAME    (1u << 20) /* default for max_frame */
 #define MESSAGE_MAX_DEPTH    8
-#define MESSAGE_MAX_ELEMENTS 1024
-#define MESSAGE_MAX_ID       ((UINT64_C(1) << 53) - 1)
+#define MESSAGE_MAX_KEYS     64                        /* of the outermost map */
+#define MESSAGE_MAX_ELEMENTS 1024                      /* keys and values at every level together */
+#define MESSAGE_MAX_UINT     ((UINT64_C(1) << 53) - 1) /* ids, sizes */
 #define MESSAGE_REASON_MAX   1024
+#define MESSAGE_BODY_MAX     65536 /* bytes of a reject's body */
+
+/* A scope is larger than other frames; what a client sends beyond this gets 431 from Sluice. */
+#define MESSAGE_MAX_SCOPE_ELEMENTS     16384
+#define MESSAGE_MAX_SCOPE_HEADERS      4096
+#define MESSAGE_MAX_SCOPE_SUBPROTOCOLS 256
 
 enum message_type {
     MESSAGE_UNKNOWN, /* legal, and to be ignored or answered with webtransport.error */
@@ -111,6 +119,12 @@ struct message_scope {
     uint64_t max_frame;
 };
 
+/* Whose frames a decoder reads. Types that only the other side may send are MESSAGE_UNKNOWN. */
+enum message_side {
+    MESSAGE_FROM_APP,
+    MESSAGE_FROM_SLUICE,
+};
+
 /* Why a frame cannot be taken: for webtransport.error. Static text and field name. */
 struct message_fault {
     const char *code;  /* "not_a_map", "too_deep", "wrong_type", "missing_field" ... the list is in
@@ -121,7 +135,7 @@ struct message_fault {
 };
 
 struct message_decoder;
-struct message_decoder *message_decoder_new(void);
+struct message_decoder *message_decoder_new(enum message_side from);
 void message_decoder_free(struct message_decoder *d);
 
 /* Decodes one frame's body. Scans it first, so nothing is allocated for what is not there. Returns
@@ -129,17 +143,25 @@ void message_decoder_free(struct message_decoder *d);
  * keys are skipped. */
 bool message_decode(struct message_decoder *d, const uint8_t *body, size_t len, struct message *out,
                     struct message_fault *fault);
-/* Decodes a scope (for applications); the same decoder may be used. */
+/* Decodes a scope, which is the first frame from Sluice; the same decoder may be used. */
 bool message_decode_scope(struct message_decoder *d, const uint8_t *body, size_t len,
                           struct message_scope *out, struct message_fault *fault);
 
 /* Encodes the body of a frame (without its length), `data` last. Returns the bytes written, or the
- * bytes needed if that is more than cap (then nothing useful is in to). */
+ * bytes needed if that is more than cap (then what is in to is of no use). Every field that the
+ * type has is encoded if it is set; stream_ended, end_stream and what disconnect has always are. */
 size_t message_encode(const struct message *m, uint8_t *to, size_t cap);
-/* The same up to and including the key "data", with data counted in the map but left out: the
- * payload follows. */
-size_t message_encode_head(const struct message *m, uint8_t *to, size_t cap);
+/* The same for a type with `data` (stream.receive, stream.send, datagram.*), up to and including
+ * the key "data": the value, counted in the map but left out, follows as `c6 len32 payload`. The
+ * byte *flag_at of it is stream_ended (stream.receive) or end_stream (stream.send): c2 is false, c3
+ * true. flag_at may be NULL. */
+#define MESSAGE_FALSE 0xc2
+#define MESSAGE_TRUE  0xc3
+size_t message_encode_head(const struct message *m, uint8_t *to, size_t cap, size_t *flag_at);
 size_t message_encode_scope(const struct message_scope *s, uint8_t *to, size_t cap);
+/* The scope's `path` from its raw_path: percent-decoded, and what is not UTF-8 then becomes U+FFFD.
+ * Returns the length; to has room for 3 * len bytes. */
+size_t message_scope_path(const uint8_t *raw, size_t len, char *to);
 
 /* "webtransport.stream.send"; "" for UNKNOWN. */
 const char *message_type_name(enum message_type type);
