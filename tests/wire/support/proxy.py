@@ -1,0 +1,175 @@
+"""Starts the real binary, reads its log, and holds it to its promises when it stops."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
+BINARY = os.environ.get("SLUICE_BINARY", os.path.join(ROOT, "build", "proxy", "sluice"))
+GAUGES = ("connections", "requests", "sessions", "streams", "links", "send_bytes", "receive_bytes",
+          "datagrams")
+
+_FIELD = re.compile(r'([A-Za-z_][\w.]*)=("(?:[^"\\]|\\.)*"|\S*)')
+
+
+def parse_logfmt(line):
+    fields = {}
+    for key, value in _FIELD.findall(line):
+        if value.startswith('"'):
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        fields[key] = value
+    return fields
+
+
+class _UnixHTTPConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+class Proxy:
+    """sluice in front of one application, with its log and its admin listener at hand."""
+
+    def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=1, arguments=(),
+                 admin=None):
+        self.lines = []
+        self.events = []
+        self.changed = threading.Condition()
+        self.admin_path = os.path.join(directory, "admin.sock")
+        self.admin = admin or f"unix:{self.admin_path}"
+        command = [BINARY, "--listen", listen, "--cert", "auto", "--app", app,
+                   "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
+                   *arguments]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
+                                        errors="replace")
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        listening = self.wait_log("listening", has="port", timeout=30)
+        self.host = listening["address"].strip("[]")
+        self.port = int(listening["port"])
+        self.hash = self.wait_log("certificate", has="hash")["hash"]
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line.rstrip("\n"))
+                fields = parse_logfmt(line)
+                if "event" in fields:
+                    self.events.append(fields)
+                self.changed.notify_all()
+        with self.changed:
+            self.changed.notify_all()
+
+    def find(self, event, has=None, start=0, **fields):
+        """Log lines of this event whose fields are these (a compiled pattern is searched for)."""
+        def fits(line):
+            if line["event"] != event or (has and has not in line):
+                return False
+            return all(want.search(line.get(key, "")) if isinstance(want, re.Pattern)
+                       else line.get(key) == str(want) for key, want in fields.items())
+        return [line for line in self.events[start:] if fits(line)]
+
+    def wait_log(self, event, has=None, timeout=10, start=0, **fields):
+        end = time.monotonic() + timeout
+        with self.changed:
+            while True:
+                found = self.find(event, has, start, **fields)
+                if found:
+                    return found[0]
+                left = end - time.monotonic()
+                if left <= 0 or (self.process.poll() is not None and not self.reader.is_alive()):
+                    raise AssertionError(f"no log line event={event} {fields}; log:\n" + self.log())
+                self.changed.wait(min(left, 0.2))
+
+    def log(self, last=60):
+        return "\n".join(self.lines[-last:])
+
+    def get(self, path):
+        """GET from the admin listener: (status, body)."""
+        if self.admin.startswith("unix:"):
+            connection = _UnixHTTPConnection(self.admin_path)
+        else:
+            port = int(self.wait_log("listening", has="admin_port")["admin_port"])
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        return response.status, body
+
+    def stats(self):
+        status, body = self.get("/stats")
+        assert status == 200, (status, body)
+        flat = {}
+
+        def walk(value):
+            for key, item in value.items():
+                if isinstance(item, dict):
+                    walk(item)
+                else:
+                    flat[key] = item
+        walk(json.loads(body))
+        return flat
+
+    def gauges(self):
+        stats = self.stats()
+        return {name: stats[name] for name in GAUGES}
+
+    def wait_stats(self, condition, timeout=20):
+        """Until condition(stats) holds; returns them."""
+        end = time.monotonic() + timeout
+        while True:
+            stats = self.stats()
+            if condition(stats):
+                return stats
+            assert time.monotonic() < end, f"still {stats}\n{self.log()}"
+            time.sleep(0.02)
+
+    def wait_idle(self, timeout=20, but=()):
+        """Until everything that lives is gone; names in `but` may stay (a browser's connection)."""
+        self.wait_stats(lambda s: not any(s[g] for g in GAUGES if g not in but), timeout)
+
+    def rss_kib(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            for line in status:
+                if line.startswith("VmRSS:"):
+                    return int(line.split()[1])
+        raise AssertionError("no VmRSS")
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def join(self, timeout=30):
+        """Waits for the end after terminate(): exit code 0 and nothing leaked."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("sluice did not end within "
+                                 f"{timeout} s of SIGTERM\n{self.log()}") from None
+        self.reader.join(10)
+        assert code == 0, f"exit code {code}\n{self.log()}"
+        leaks = [line for line in self.events if line["event"] == "leak"]
+        assert not leaks, leaks
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.terminate()
+        self.join()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
