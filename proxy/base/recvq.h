@@ -15,7 +15,7 @@
 struct recvq_chunk;
 
 struct recvq {
-    STAILQ_HEAD(, recvq_chunk) chunks;
+    TAILQ_HEAD(recvq_chunks, recvq_chunk) chunks;
     size_t held_bytes;
     uint64_t *held;
 };

@@ -22,7 +22,7 @@
 struct sendq_chunk;
 
 struct sendq {
-    STAILQ_HEAD(, sendq_chunk) chunks;
+    TAILQ_HEAD(sendq_chunks, sendq_chunk) chunks;
     struct sendq_chunk *at; /* chunk that holds the byte at `sent`, or NULL if none is unsent */
     uint64_t base, sent, end;
     size_t limit;
@@ -46,7 +46,8 @@ size_t sendq_unsent(const struct sendq *q);
 size_t sendq_peek(const struct sendq *q, struct iovec *slices, size_t count);
 /* The next len unsent bytes have been put into a packet. */
 void sendq_sent(struct sendq *q, size_t len);
-/* The oldest len bytes in flight have been acknowledged. len <= sent - base. */
+/* The oldest len bytes in flight have been acknowledged. len <= sent - base; ignored after
+ * sendq_drop. */
 void sendq_acked(struct sendq *q, size_t len);
 /* Gives up all bytes: nothing is unsent or in flight any more, nothing can be written. Memory of
  * bytes in flight is kept until sendq_fini because a packet may still name them. */

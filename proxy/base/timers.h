@@ -42,7 +42,7 @@ uint64_t timers_next(const struct timers *t);
 void timers_run(struct timers *t);
 
 void timer_init(struct timer *timer, void (*fired)(void *owner), void *owner);
-/* Moves it if it is set already. */
+/* Moves it if it is set already. TIMERS_NEVER stops it. */
 void timer_set(struct timers *t, struct timer *timer, uint64_t due_ns);
 void timer_stop(struct timers *t, struct timer *timer);
 
