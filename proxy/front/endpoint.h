@@ -58,6 +58,9 @@ struct endpoint_peer {
     struct endpoint_cid *cids; /* for endpoint.c only */
 };
 
+/* The first four bytes of every id of this run. */
+void endpoint_cid_prefix(const struct endpoint_config *config, uint8_t prefix[4]);
+
 /* config is copied. ops and env outlive it. */
 struct endpoint *endpoint_new(struct env *env, const struct endpoint_config *config,
                               const struct endpoint_ops *ops, void *user);
@@ -83,6 +86,8 @@ void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
  * has it. len is at most 20. */
 bool endpoint_map(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len);
 void endpoint_unmap(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len);
+/* Gives all ids of from to to, which has none. */
+void endpoint_hand_over(struct endpoint_peer *from, struct endpoint_peer *to);
 /* Unmaps all ids of peer. */
 void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 

@@ -8,6 +8,7 @@
 #define FRONT_PACKET_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -34,18 +35,26 @@ struct packet {
     struct packet_address remote;
 };
 
+/* Payloads in it. */
+static inline size_t packet_count(const struct packet *p)
+{
+    if (p->segment_size == 0 || p->len <= p->segment_size)
+        return 1;
+    return (p->len + p->segment_size - 1) / p->segment_size;
+}
+
 /* Returns false if it is neither IPv4 nor IPv6. */
-static inline int packet_address_set(struct packet_address *to, const struct sockaddr *sa,
-                                     socklen_t len)
+static inline bool packet_address_set(struct packet_address *to, const struct sockaddr *sa,
+                                      socklen_t len)
 {
     memset(to, 0, sizeof(*to));
     if ((sa->sa_family == AF_INET && len >= (socklen_t)sizeof(to->sa.v4)) ||
         (sa->sa_family == AF_INET6 && len >= (socklen_t)sizeof(to->sa.v6))) {
         to->len = sa->sa_family == AF_INET ? sizeof(to->sa.v4) : sizeof(to->sa.v6);
         memcpy(&to->sa, sa, to->len);
-        return 1;
+        return true;
     }
-    return 0;
+    return false;
 }
 
 #endif
