@@ -72,6 +72,7 @@ enum conn_taken {
     CONN_BLOCKED, /* the stream's flow control has no room: ask again after stream_unblocked */
     CONN_GONE,    /* the stream is closed, reset or unknown, or the datagram does not fit this
                    * path: do not offer it again */
+    CONN_LATER,   /* no room in this turn: nothing is taken, not even a fin; offer it again */
 };
 
 struct conn_ops {
