@@ -1,0 +1,46 @@
+# Everything here only calls a small script; run the scripts by hand to see or change what they do.
+#   make run PORT=4434 ADMIN=localhost:8081      other addresses
+#   make test SUITE="unit mem"                   some suites only (see tests/support/run.py)
+
+PORT  ?= 4433
+ADMIN ?= localhost:8080
+SUITE ?=
+
+setup = bash tests/support/setup.sh
+build = bash tests/support/build.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test soak lint format clean
+
+help: ## show this
+	@echo 'Sluice, a reverse proxy for WebTransport'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+run: ## install what is needed, build, and start the demo (Ctrl-C ends it)
+	@$(setup) build
+	@$(build) build
+	@exec python3 tests/support/demo.py --port $(PORT) --admin $(ADMIN)
+
+build: ## install what is needed and build into build/
+	@$(setup) build
+	@$(build) build
+
+test: ## run every test once (under 15 minutes)
+	@$(setup) test
+	@python3 tests/support/run.py $(SUITE)
+
+soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the container image
+	@$(setup) soak
+	@python3 tests/support/run.py --soak $(SUITE)
+
+lint: ## check the architecture and the formatting
+	@$(setup) lint
+	@python3 tests/lint/lint.py
+
+format: ## format the C code
+	@$(setup) lint
+	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
+
+clean: ## remove what was built
+	rm -rf build build-* tests/wire/node_modules .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

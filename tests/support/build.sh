@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Builds into a folder: build.sh DIR [meson option...]
+#
+# Configures the folder the first time or when the options have changed, then runs ninja. Says one
+# line before each step and shows the compiler's output only if there is some worth seeing.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+dir=$1
+shift
+[ "${CI:-}" = true ] && set -- "$@" -Dwerror=true
+options="${CC:-cc} $*"
+
+if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$options" ]; then
+    echo "configuring $dir..."
+    rm -rf "$dir"
+    if ! out=$(meson setup "$dir" "$@" 2>&1); then
+        printf '%s\n' "$out" | tail -n 20 >&2
+        echo "build: meson could not configure $dir; the reason is above." >&2
+        exit 1
+    fi
+    printf '%s\n' "$options" >"$dir/.options"
+fi
+
+# ninja -n prints what it would do; nothing to do takes milliseconds.
+if ! ninja -C "$dir" -n 2>/dev/null | grep -q 'no work to do'; then
+    echo "building $dir..."
+fi
+if ! ninja -C "$dir" --quiet; then
+    echo "build: compiling into $dir failed; the compiler's words are above." >&2
+    exit 1
+fi

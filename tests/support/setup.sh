@@ -1,0 +1,182 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak
+#
+# Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
+# 12 the QUIC libraries come from bookworm-backports, which is added with the mirror and signing key
+# of the machine's own Debian sources. What apt says goes to a log; its end is shown when it fails.
+set -euo pipefail
+
+# The QUIC stack: at least these versions (Debian 12's own are older).
+quic_packages=(libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev)
+quic_floor=(1.11 1.11 1.8)
+
+build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev libgnutls28-dev
+    libunistring-dev libmicrohttpd-dev uthash-dev)
+lint_packages=(python3 clang-format)
+test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
+soak_packages=(podman buildah crun runc zstd debootstrap)
+
+want=${1:-build}
+log=$(mktemp "${TMPDIR:-/tmp}/sluice-setup.XXXXXX")
+trap 'rm -f "$log"' EXIT
+
+say() { printf '%s\n' "$*"; }
+fail() {
+    printf 'setup: %s\n' "$*" >&2
+    exit 1
+}
+
+read_system() {
+    local id="" version=""
+    [ -r /etc/os-release ] && {
+        id=$(. /etc/os-release && echo "${ID:-}")
+        version=$(. /etc/os-release && echo "${VERSION_ID:-}")
+    }
+    case "$id-$version" in
+    debian-12) build_packages+=(libmsgpack-dev) test_packages+=(libclang-rt-14-dev) ;;
+    debian-13) build_packages+=(libmsgpack-c-dev) test_packages+=(libclang-rt-19-dev) ;;
+    *) fail "this installer knows Debian 12 and 13, and this is '${id:-unknown} $version'." \
+        "With the libraries of README.md installed by hand, 'meson setup build && ninja -C build' builds Sluice." ;;
+    esac
+    codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+}
+
+# Node.js runs the browser tests. A newer one than Debian's, with its npm, is as good.
+node_suffices() {
+    local version
+    version=$(node --version 2>/dev/null) || return 1
+    version=${version#v}
+    [ "${version%%.*}" -ge 18 ] && command -v npm >/dev/null
+}
+
+packages_wanted() {
+    case $want in
+    build) say "${build_packages[@]}" ;;
+    lint) say "${lint_packages[@]}" ;;
+    test | soak)
+        say "${build_packages[@]}" "${lint_packages[@]}" "${test_packages[@]}"
+        node_suffices || say nodejs npm
+        [ "$want" = test ] || say "${soak_packages[@]}"
+        ;;
+    *) fail "unknown target '$want': build, lint, test or soak." ;;
+    esac
+}
+
+# Prints the version of an installed package, or nothing.
+installed_version() {
+    dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null |
+        sed -n 's/^installed //p' | head -n 1
+}
+
+find_missing() {
+    local package i version
+    missing=()
+    missing_quic=()
+    for package in $(packages_wanted); do
+        [ -n "$(installed_version "$package")" ] || missing+=("$package")
+    done
+    [ "$want" != lint ] || return 0
+    for i in "${!quic_packages[@]}"; do
+        version=$(installed_version "${quic_packages[$i]}")
+        if [ -z "$version" ] || dpkg --compare-versions "$version" lt "${quic_floor[$i]}"; then
+            missing_quic+=("${quic_packages[$i]}")
+        fi
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+# Runs apt-get quietly; on failure shows the end of its log and stops with the sentence in $1.
+apt() {
+    local sentence=$1
+    shift
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 \
+        -o Acquire::Retries=3 "$@" >"$log" 2>&1 </dev/null; then
+        tail -n 15 "$log" | sed 's/^/  | /' >&2
+        fail "$sentence"
+    fi
+}
+
+# apt-get update succeeds when it reached nothing at all, so look for its warnings too.
+update_lists() {
+    say "reading the package lists..."
+    apt "the package lists could not be read; is the network up?" update
+    if grep -q '^W: Failed to fetch' "$log"; then
+        grep '^W: ' "$log" | tail -n 5 | sed 's/^/  | /' >&2
+        fail "the package lists could not be fetched; is the network up?"
+    fi
+}
+
+has_suite() {
+    apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages' | grep -qx "$1"
+}
+
+# Prints the Signed-By field of the apt source $1 (FILE:LINE) that holds suite $2: a path, or a whole
+# key with its continuation lines.
+signing_key() {
+    local file=${1%:*} line=${1##*:}
+    case $file in
+    *.list) sed -n "${line}p" "$file" | sed -n 's/.*[[ ]signed-by=\([^] ]*\).*/Signed-By: \1/p' ;;
+    *) awk -v RS='' -v suite="$2" '
+        $0 ~ "(^|\n)Suites:[^\n]*[ \t]" suite "([ \t\n]|$)" {
+            lines = split($0, line, "\n")
+            for (i = 1; i <= lines; i++) {
+                if (line[i] ~ /^[^ \t#]/)
+                    inside = line[i] ~ /^Signed-By:/
+                if (inside)
+                    print line[i]
+            }
+            exit
+        }' "$file" ;;
+    esac
+}
+
+add_backports() {
+    local suite=$codename-backports entry mirror
+    has_suite "$suite" && return
+    # The first source of the release itself: its mirror and where it is written down.
+    entry=$(apt-get indextargets --format '$(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' \
+        "Release: $codename" 'Component: main' | head -n 1)
+    [ -n "$entry" ] || fail "no apt source for Debian $codename was found, so its backports cannot be added."
+    mirror=${entry%% *}
+    say "adding $suite from $mirror..."
+    {
+        say "# Added for Sluice: newer QUIC libraries than Debian $codename has."
+        say "Types: deb"
+        say "URIs: $mirror"
+        say "Suites: $suite"
+        say "Components: main"
+        signing_key "${entry#* }" "$codename"
+    } | as_root tee /etc/apt/sources.list.d/sluice-backports.sources >/dev/null
+}
+
+read_system
+find_missing
+count=$((${#missing[@]} + ${#missing_quic[@]}))
+if [ "$count" = 0 ]; then
+    exit 0
+fi
+if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
+    fail "$count packages are missing (${missing[*]} ${missing_quic[*]}) and there is no sudo: run this once as root."
+fi
+
+[ "$codename" != bookworm ] || [ ${#missing_quic[@]} = 0 ] || add_backports
+update_lists
+say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_quic[*]}"
+if [ ${#missing[@]} -gt 0 ]; then
+    apt "installing packages failed." install --no-install-recommends "${missing[@]}"
+fi
+if [ ${#missing_quic[@]} -gt 0 ]; then
+    from=()
+    [ "$codename" != bookworm ] || from=(-t bookworm-backports)
+    apt "installing the QUIC libraries failed." install --no-install-recommends "${from[@]}" "${missing_quic[@]}"
+fi
+find_missing
+[ $((${#missing[@]} + ${#missing_quic[@]})) = 0 ] ||
+    fail "apt succeeded, but these are still missing: ${missing[*]} ${missing_quic[*]}"
