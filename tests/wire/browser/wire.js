@@ -83,6 +83,25 @@ const wire = {
     return value;
   },
 
+  same(a, b) {
+    return a.length === b.length && a.every((x, i) => x === b[i]);
+  },
+
+  // Chromium has datagrams.writable, newer browsers only createWritable().
+  datagramWriter(session) {
+    return session.datagrams.writable || session.datagrams.createWritable();
+  },
+
+  // The constructor's arguments have changed over time.
+  streamError(code) {
+    let error;
+    try {
+      error = new WebTransportError('', { source: 'stream', streamErrorCode: code });
+      if (error.streamErrorCode === code) return error;
+    } catch (e) { /* the older form */ }
+    return new WebTransportError({ message: '', streamErrorCode: code });
+  },
+
   async sha256(bytes) {
     const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
     return Array.from(digest, (b) => b.toString(16).padStart(2, '0')).join('');

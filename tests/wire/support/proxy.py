@@ -1,5 +1,6 @@
 """Starts the real binary, reads its log, and holds it to its promises when it stops."""
 
+import base64
 import http.client
 import json
 import os
@@ -94,6 +95,22 @@ class Proxy:
 
     def log(self, last=60):
         return "\n".join(self.lines[-last:])
+
+    def url(self, path="/"):
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}{path}"
+
+    @property
+    def hash_base64(self):
+        """The certificate's SHA-256 as browsers' scenarios take it."""
+        digest = bytes.fromhex(self.hash.replace(":", "")) if len(self.hash) >= 64 \
+            else base64.b64decode(self.hash)
+        assert len(digest) == 32, self.hash
+        return base64.b64encode(digest).decode()
+
+    def at(self, path="/"):
+        """The arguments of a browser's scenario that connects here."""
+        return {"url": self.url(path), "hash": self.hash_base64}
 
     def get(self, path):
         """GET from the admin listener: (status, body)."""

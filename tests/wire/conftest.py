@@ -1,0 +1,111 @@
+"""Fixtures of the wire tests: the real binary, over UDP, with real browsers."""
+
+import os
+import shutil
+import tempfile
+
+import pytest
+
+from support.browsers import KINDS, Browser, PageServer
+from support.proxy import Proxy
+from support.rawapp import RawApp
+
+SOAK = os.environ.get("SOAK") == "1"
+REPEAT = int(os.environ.get("REPEAT", "60" if SOAK else "3"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "soak: takes long; runs with SOAK=1 only")
+    config.addinivalue_line("markers", "firefox_since(major, why): skips older Firefox")
+
+
+def pytest_collection_modifyitems(items):
+    if SOAK:
+        return
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="takes long; runs in make soak (SOAK=1)"))
+
+
+@pytest.fixture(scope="session")
+def page_server():
+    server = PageServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def one_browser(request, page_server):
+    browser = Browser(request.param, page_server.url)
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture
+def browser(one_browser, request):
+    since = request.node.get_closest_marker("firefox_since")
+    if since and one_browser.kind == "firefox" and one_browser.major < since.args[0]:
+        pytest.skip(f"Firefox {one_browser.major} is older than {since.args[0]}: {since.args[1]}")
+    return one_browser
+
+
+@pytest.fixture
+def directory():
+    """A folder with a path short enough for Unix sockets."""
+    path = tempfile.mkdtemp(prefix="sluice-")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class World:
+    """Proxies and applications of one test, ended in the right order after it."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.apps = []
+        self.proxies = []
+
+    def app(self, handler=None, name="app.sock", **options):
+        app = RawApp(os.path.join(self.directory, name), handler, **options)
+        self.apps.append(app)
+        return app
+
+    def proxy(self, app=None, **options):
+        """A proxy in front of app (a RawApp or an address)."""
+        address = app if isinstance(app, str) else app.address
+        folder = tempfile.mkdtemp(dir=self.directory)
+        proxy = Proxy(folder, address, **options)
+        self.proxies.append(proxy)
+        return proxy
+
+    def start(self, handler=None, **options):
+        app = self.app(handler)
+        return app, self.proxy(app, **options)
+
+
+@pytest.fixture
+def world(directory, request):
+    w = World(directory)
+    yield w
+    failed = getattr(request.node, "failed", False)
+    try:
+        for proxy in w.proxies:
+            if proxy.process.poll() is None and not failed:
+                proxy.wait_idle()
+            if failed:
+                print(f"log of sluice (pid {proxy.process.pid}):\n{proxy.log(200)}")
+                proxy.kill()
+            else:
+                proxy.stop()
+    finally:
+        for proxy in w.proxies:
+            proxy.kill()
+        for app in w.apps:
+            app.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if call.when == "call":
+        item.failed = report.failed
