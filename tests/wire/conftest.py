@@ -1,11 +1,22 @@
 """Fixtures of the wire tests: the real binary, over UDP, with real browsers."""
 
+import glob
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 
 import pytest
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+INSTALLED = os.path.join(HERE, "..", "..", "build", "wire")
+
+# Quick when everything is there; tests/support/setup has usually been before.
+subprocess.run([os.path.join(HERE, "setup.sh")], check=True)
+sys.path.extend(glob.glob(os.path.join(INSTALLED, "venv/lib/python3*/site-packages")))
+
+# pylint: disable=wrong-import-position
 from support.browsers import KINDS, Browser, PageServer
 from support.proxy import Proxy
 from support.rawapp import RawApp

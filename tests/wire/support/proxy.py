@@ -12,7 +12,9 @@ import threading
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
-BINARY = os.environ.get("SLUICE_BINARY", os.path.join(ROOT, "build", "proxy", "sluice"))
+BUILD = os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build"))
+BINARY = os.path.join(BUILD, "proxy", "sluice")
+WORKERS = int(os.environ.get("SLUICE_WORKERS", "1"))
 GAUGES = ("connections", "requests", "sessions", "streams", "links", "send_bytes", "receive_bytes",
           "datagrams")
 
@@ -42,7 +44,7 @@ class _UnixHTTPConnection(http.client.HTTPConnection):
 class Proxy:
     """sluice in front of one application, with its log and its admin listener at hand."""
 
-    def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=1, arguments=(),
+    def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
                  admin=None):
         self.lines = []
         self.events = []
