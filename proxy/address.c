@@ -1,0 +1,148 @@
+/*
+ * address - HOST:PORT as people write it, and back. Owns nothing. Calls the system's resolver, so
+ * address_resolve may take a while: for the start of the program only.
+ */
+#include "address.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool split_port(const char *text, unsigned *port)
+{
+    size_t len = strlen(text);
+
+    if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
+        return false;
+    unsigned long value = strtoul(text, NULL, 10);
+    *port = (unsigned)value;
+    return value <= 65535;
+}
+
+bool address_split(const char *text, char host[ADDRESS_HOST_SIZE], unsigned *port)
+{
+    const char *colon = strrchr(text, ':');
+    const char *from = text, *to = colon;
+
+    if (!colon || !split_port(colon + 1, port))
+        return false;
+    if (*from == '[') {
+        struct in6_addr ignored;
+        if (to - from < 2 || *--to != ']')
+            return false;
+        from++;
+        if ((size_t)(to - from) >= ADDRESS_HOST_SIZE)
+            return false;
+        snprintf(host, ADDRESS_HOST_SIZE, "%.*s", (int)(to - from), from);
+        return inet_pton(AF_INET6, host, &ignored) == 1;
+    }
+    if (to - from == 1 && *from == '*')
+        from = to;
+    /* A second colon without brackets: nobody can tell which one begins the port. */
+    if ((size_t)(to - from) >= ADDRESS_HOST_SIZE || memchr(from, ':', (size_t)(to - from)))
+        return false;
+    snprintf(host, ADDRESS_HOST_SIZE, "%.*s", (int)(to - from), from);
+    return true;
+}
+
+static bool system_has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    struct sockaddr_in6 any = {.sin6_family = AF_INET6, .sin6_addr = in6addr_any};
+    bool bound = bind(fd, (struct sockaddr *)&any, sizeof(any)) == 0;
+    close(fd);
+    return bound;
+}
+
+static size_t resolve_any(unsigned port, struct packet_address *to)
+{
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+
+    if (system_has_ipv6())
+        packet_address_set(to, (struct sockaddr *)&v6, sizeof(v6));
+    else
+        packet_address_set(to, (struct sockaddr *)&v4, sizeof(v4));
+    return 1;
+}
+
+static bool is_known(const struct packet_address *list, size_t count,
+                     const struct packet_address *a)
+{
+    for (size_t i = 0; i < count; i++)
+        if (list[i].len == a->len && memcmp(&list[i].sa, &a->sa, a->len) == 0)
+            return true;
+    return false;
+}
+
+size_t address_resolve(const char *text, struct packet_address *to, size_t max, char *error,
+                       size_t error_size)
+{
+    struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_DGRAM};
+    struct addrinfo *found = NULL;
+    char host[ADDRESS_HOST_SIZE];
+    unsigned port;
+    size_t count = 0;
+
+    if (!address_split(text, host, &port)) {
+        snprintf(error, error_size, "expected HOST:PORT or :PORT, got '%s'", text);
+        return 0;
+    }
+    if (host[0] == '\0')
+        return resolve_any(port, to);
+    int failed = getaddrinfo(host, NULL, &hints, &found);
+    for (struct addrinfo *i = found; i && count < max; i = i->ai_next) {
+        if (!packet_address_set(&to[count], i->ai_addr, i->ai_addrlen))
+            continue;
+        address_set_port(&to[count], port);
+        if (!is_known(to, count, &to[count]))
+            count++;
+    }
+    if (found)
+        freeaddrinfo(found);
+    if (count == 0)
+        snprintf(error, error_size, "the name '%s' has no address: %s", host,
+                 failed == EAI_SYSTEM ? strerror(errno) : gai_strerror(failed));
+    return count;
+}
+
+bool address_is_any(const struct packet_address *a)
+{
+    if (a->sa.any.sa_family == AF_INET)
+        return a->sa.v4.sin_addr.s_addr == htonl(INADDR_ANY);
+    return memcmp(&a->sa.v6.sin6_addr, &in6addr_any, sizeof(in6addr_any)) == 0;
+}
+
+unsigned address_port(const struct packet_address *a)
+{
+    return ntohs(a->sa.any.sa_family == AF_INET ? a->sa.v4.sin_port : a->sa.v6.sin6_port);
+}
+
+void address_set_port(struct packet_address *a, unsigned port)
+{
+    if (a->sa.any.sa_family == AF_INET)
+        a->sa.v4.sin_port = htons((uint16_t)port);
+    else
+        a->sa.v6.sin6_port = htons((uint16_t)port);
+}
+
+void address_format(const struct packet_address *a, char to[ADDRESS_TEXT_SIZE])
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+
+    if (a->sa.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a->sa.v4.sin_addr, host, sizeof(host));
+        snprintf(to, ADDRESS_TEXT_SIZE, "%s:%u", host, address_port(a));
+    } else {
+        inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, host, sizeof(host));
+        snprintf(to, ADDRESS_TEXT_SIZE, "[%s]:%u", host, address_port(a));
+    }
+}
