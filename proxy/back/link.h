@@ -6,10 +6,15 @@
  * Out: what is written in a turn is staged and goes out with one write at the turn's end. The stage
  * is small and bounded: link_room() says what still fits, and whoever has more keeps it and waits
  * for writable(). Bytes of one stream that follow each other extend the open frame, whose length is
- * patched at the flush.
+ * patched as it grows:
+ *
+ *      0       sent                    open                       staged      size
+ *      |--------|---- whole frames -----|---- frame, may grow ------|...room...|
  *
  * In: the socket is read to EAGAIN, at most read_budget bytes a turn, and each whole frame is
- * handed up. A paused link reads nothing but still notices that the application hung up.
+ * handed up. What a frame begins with is read into a buffer that all links of an upstream share;
+ * a link holds a buffer of its own only while a frame is incomplete, or was read before a pause.
+ * A paused link reads nothing but still notices that the application hung up.
  *
  * Upcalls come from the loop's socket events and from the turn's flush. closed() comes exactly
  * once, last, and the link is freed at the turn's end.
@@ -20,11 +25,32 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <uv.h>
 
 #include "base/env.h"
 #include "base/fault.h"
 
+struct dial_target;
 struct link;
+
+#define LINK_SPARE_STAGES 8
+
+/* What all links of one upstream share. Filled in by upstream.c. */
+struct link_shared {
+    struct env *env;
+    uv_loop_t *loop;
+    const struct dial_target *target;
+    uint64_t connect_timeout_ns;
+    uint64_t linger_timeout_ns;
+    size_t max_frame;
+    size_t stage_size;
+    size_t read_budget;
+    uint8_t *read_buffer; /* used within one reading only */
+    size_t read_size;
+    uint8_t *spare_stages[LINK_SPARE_STAGES];
+    size_t spare_count;
+    size_t links;
+};
 
 struct link_end {
     enum fault
@@ -38,43 +64,52 @@ struct link_ops {
     /* The application's end has taken the connection. */
     void (*opened)(void *user);
     /* One frame's body, valid only now. Nothing comes after link_pause until link_resume, nor after
-     * link_close. */
+     * link_finish or link_close. */
     void (*frame_received)(void *user, const uint8_t *body, size_t len);
-    /* A length of 0 or over max_frame: nothing more can be read. */
+    /* A length of 0 or over max_frame: nothing more can be read, and nothing more is. */
     void (*frame_refused)(void *user, uint64_t length);
-    /* A receipt given to link_send has been reached: all bytes up to it are the socket's. */
-    void (*written)(void *user, void *receipt, size_t bytes);
-    /* There is room again after link_room() was too small for someone. */
+    /* Receipts given to link_receipt have been reached: all bytes up to them are the socket's.
+     * count of them with the same pointer that followed each other, bytes together. */
+    void (*written)(void *user, void *receipt, size_t bytes, size_t count);
+    /* A write has made room. */
     void (*writable)(void *user);
     void (*closed)(void *user, const struct link_end *end);
 };
 
-void link_set_ops(struct link *l, const struct link_ops *ops, void *user);
+/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns. */
+struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user);
 
-/* Bytes that fit into the stage now. 0 once the other side is gone. */
+/* Bytes that fit into the stage now. 0 before opened(), after link_finish and once the other side
+ * is gone. */
 size_t link_room(const struct link *l);
 /* Stages a whole frame: the length is written by link, body is copied. Needs len + 4 <=
  * link_room(). Closes an open frame. */
 void link_send(struct link *l, const void *body, size_t len);
 /* Opens a frame that may grow: head is the encoded map up to and including the key of the last
  * value, and the last value is bytes, whose `bin 32` header link writes and patches together with
- * the frame's length. Then link_append adds to it. link_extends(l, key) is true while the frame
- * opened with this key is still the last thing staged and nothing of it has been written. */
+ * the frame's length. Needs len + LINK_FRAME_EXTRA <= link_room(). */
+#define LINK_FRAME_EXTRA 9
 void link_open_frame(struct link *l, const void *key, const void *head, size_t len);
+/* True while the frame opened with this key is the last thing staged and nothing of it has been
+ * written. key is only compared. */
 bool link_extends(const struct link *l, const void *key);
+/* Bytes that the open frame still takes: bounded by the stage and by max_frame. */
+size_t link_append_room(const struct link *l);
+/* Adds to the open frame. Needs len <= link_append_room(). */
 void link_append(struct link *l, const void *data, size_t len);
 /* Overwrites one byte of the open frame's head (stream_ended becomes true when the end follows its
  * bytes). */
 void link_patch_head(struct link *l, size_t offset, uint8_t value);
-/* written() tells the receipt and bytes back when all that is staged now has been written. Receipts
- * with the same pointer that follow each other are added up. Those still waiting when the link
- * closes are not told. */
+/* written() tells the receipt and bytes back when all that is staged now has been written. Those
+ * still waiting at link_finish or when the link closes are not told. */
 void link_receipt(struct link *l, void *receipt, size_t bytes);
 /* Takes back a receipt's pointer: its owner is going away. */
 void link_forget_receipt(struct link *l, void *receipt);
 
 void link_pause(struct link *l);
 void link_resume(struct link *l);
+/* From now on EOF is no loss: the application has said all it had to. The link stays writable. */
+void link_allow_eof(struct link *l);
 /* Writes out what is staged, shuts the write side, then reads and discards until EOF or
  * linger_timeout; closed() follows. */
 void link_finish(struct link *l);

@@ -19,7 +19,7 @@ struct upstream_config {
     uint64_t linger_timeout_ns;
     size_t max_frame;   /* bytes; larger frames are refused */
     size_t stage_size;  /* bytes staged for one application socket */
-    size_t read_budget; /* bytes read from one socket in one turn */
+    size_t read_budget; /* bytes read from one application socket in one turn */
 };
 
 /* NULL if address cannot be understood; *error then says why (static text). Names are resolved at

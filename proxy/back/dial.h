@@ -1,0 +1,66 @@
+/*
+ * dial - the attempt to reach an application's address.
+ *
+ * A name is looked up off the loop, each address found is tried in turn, and the full backlog of a
+ * Unix socket is tried again and again; all of it within one timeout.
+ */
+#ifndef BACK_DIAL_H
+#define BACK_DIAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "base/env.h"
+#include "base/fault.h"
+#include "base/timers.h"
+
+struct sock;
+struct dial_lookup;
+
+/* Where to. */
+struct dial_target {
+    char *address; /* as given: "unix:PATH", "tcp:HOST:PORT" */
+    char *host;    /* to be looked up; NULL if socket_address is all */
+    char *port;
+    struct sockaddr_storage socket_address;
+    socklen_t len;
+};
+
+/* Returns false if address cannot be understood; *error then says why (static text). */
+bool dial_target_init(struct dial_target *t, const char *address, const char **error);
+void dial_target_fini(struct dial_target *t);
+
+struct dial_ops {
+    /* sock is connected and belongs to the holder now. */
+    void (*connected)(void *user, struct sock *sock);
+    /* error is an errno or 0; text is valid until the dial is begun again or its memory goes. */
+    void (*failed)(void *user, enum fault fault, int error, const char *text);
+};
+
+struct dial {
+    struct env *env;
+    uv_loop_t *loop;
+    const struct dial_target *target;
+    const struct dial_ops *ops;
+    void *user;
+    struct sock *sock;
+    struct dial_lookup *lookup;
+    struct addrinfo *found, *next; /* of a lookup; next is the one tried after this */
+    struct sockaddr_storage to;
+    socklen_t to_len;
+    uint64_t due_ns;
+    struct timer deadline; /* of the present address */
+    struct timer retry;
+    uint64_t back_off_ns;
+    char text[256];
+};
+
+/* Ends with one of ops, perhaps before this returns. target outlives the dial. */
+void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct dial_target *target,
+                uint64_t timeout_ns, const struct dial_ops *ops, void *user);
+/* No upcall comes any more. Does nothing if it has ended. */
+void dial_cancel(struct dial *d);
+
+#endif
