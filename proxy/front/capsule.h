@@ -1,0 +1,56 @@
+/*
+ * capsule - the capsules of a session's CONNECT stream (RFC 9297, section 3.2).
+ *
+ * The reader takes bytes as they come, however they are split or merged, and gives whole capsules
+ * of the types we know. Others, GREASE among them, are skipped without being held. What it holds is
+ * bounded by CAPSULE_MAX.
+ */
+#ifndef FRONT_CAPSULE_H
+#define FRONT_CAPSULE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CAPSULE_DATAGRAM 0x00   /* RFC 9297 */
+#define CAPSULE_CLOSE    0x2843 /* WT_CLOSE_SESSION */
+#define CAPSULE_DRAIN    0x78ae /* WT_DRAIN_SESSION */
+
+#define CAPSULE_REASON_MAX 1024
+#define CAPSULE_MAX        2048 /* payload of a known capsule; a longer DATAGRAM is skipped */
+#define CAPSULE_HEAD_MAX   16
+
+struct capsule {
+    uint64_t type;
+    const uint8_t *payload; /* valid until the next capsule_read */
+    size_t len;
+};
+
+struct capsule_reader {
+    uint8_t head[CAPSULE_HEAD_MAX];
+    size_t head_len;
+    bool in_payload, skipping;
+    uint64_t type, length, got;
+    uint8_t payload[CAPSULE_MAX];
+};
+
+enum capsule_result {
+    CAPSULE_NONE,  /* all bytes taken, nothing whole yet */
+    CAPSULE_WHOLE, /* one is in *out; call again with what is left */
+    CAPSULE_BAD,   /* a known type with a length it cannot have */
+};
+
+/* Zero it to begin. Moves *data and *len past what was taken. */
+enum capsule_result capsule_read(struct capsule_reader *r, const uint8_t **data, size_t *len,
+                                 struct capsule *out);
+/* True in the middle of a capsule: an end of the stream now is a mistake of the peer's. */
+bool capsule_is_partial(const struct capsule_reader *r);
+
+/* Splits a CLOSE payload. False if it is shorter than 4 bytes, its reason too long or not UTF-8. */
+bool capsule_read_close(const struct capsule *c, uint32_t *code, const char **reason,
+                        size_t *reason_len);
+/* Room for CAPSULE_HEAD_MAX + 4 + reason_len bytes; returns the bytes written. */
+size_t capsule_write_close(uint8_t *to, uint32_t code, const char *reason, size_t reason_len);
+size_t capsule_write_drain(uint8_t *to);
+
+#endif

@@ -1,0 +1,481 @@
+/*
+ * h3 - the HTTP/3 side of one connection: our control stream, the peer's SETTINGS, and the sorting
+ * of incoming streams into WebTransport's and nghttp3's. Owns the streams and requests. Calls conn
+ * and nghttp3; tells wt.
+ *
+ * nghttp3 is never given our control stream: it knows no settings of WebTransport and uses the
+ * stream only for GOAWAY, whose id must not be left to it (browsers drop sessions at or above it).
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/stats.h"
+#include "base/varint.h"
+#include "front/h3_internal.h"
+
+/* Only checked for PRIORITY_UPDATE frames; QUIC enforces the real limit. */
+#define MAX_CLIENT_STREAMS (UINT64_C(1) << 60)
+
+void h3_touch(struct h3 *h)
+{
+    if (!h->dead)
+        conn_touch(h->conn);
+}
+
+void h3_fail(struct h3 *h, enum fault fault, uint64_t code, const char *text)
+{
+    if (!h->dead)
+        conn_fail(h->conn, fault, code, text);
+}
+
+void h3_close(struct h3 *h)
+{
+    if (!h->dead)
+        conn_close(h->conn, H3_NO_ERROR, "");
+}
+
+enum fault h3_http_fault(struct h3 *h, int error)
+{
+    h3_fail(h, FAULT_H3_PROTOCOL, nghttp3_err_infer_quic_app_error_code(error),
+            nghttp3_strerror(error));
+    return FAULT_H3_PROTOCOL;
+}
+
+struct conn *h3_conn(const struct h3 *h)
+{
+    return h->conn;
+}
+
+bool h3_has_datagrams(const struct h3 *h)
+{
+    return h->settings.datagrams && conn_datagram_max(h->conn) > 0;
+}
+
+const char *h3_draft(const struct h3 *h)
+{
+    const struct h3_settings *s = &h->settings;
+    if (h->spoke_draft15 || s->wt_draft15)
+        return "draft15";
+    if (s->wt_draft14)
+        return "draft14";
+    if (s->wt_draft07)
+        return "draft07";
+    return s->wt_draft02 ? "draft02" : "draft07";
+}
+
+static void settings_late(void *owner)
+{
+    struct h3 *h = owner;
+    h3_fail(h, FAULT_H3_NO_SETTINGS, H3_MISSING_SETTINGS, "no SETTINGS in time");
+}
+
+static struct h3 *h3_new(struct h3_host *host)
+{
+    struct h3 *h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->host = host;
+    h->control_id = -1;
+    TAILQ_INIT(&h->streams);
+    TAILQ_INIT(&h->ready);
+    TAILQ_INIT(&h->requests);
+    TAILQ_INIT(&h->datagrams);
+    timer_init(&h->settings_timer, settings_late, h);
+
+    nghttp3_settings settings;
+    nghttp3_settings_default(&settings);
+    settings.qpack_max_dtable_capacity = H3_QPACK_CAPACITY;
+    settings.qpack_encoder_max_dtable_capacity = H3_QPACK_CAPACITY;
+    settings.qpack_blocked_streams = H3_QPACK_BLOCKED;
+    settings.enable_connect_protocol = host->config.conn.is_server;
+    settings.h3_datagram = 1;
+    int rv = host->config.conn.is_server
+                 ? nghttp3_conn_server_new(&h->http, &h3_request_callbacks, &settings, NULL, h)
+                 : nghttp3_conn_client_new(&h->http, &h3_request_callbacks, &settings, NULL, h);
+    if (rv != 0)
+        abort();
+    if (host->config.conn.is_server)
+        nghttp3_conn_set_max_client_streams_bidi(h->http, MAX_CLIENT_STREAMS);
+    return h;
+}
+
+static void h3_free(void *owner)
+{
+    struct h3 *h = owner;
+    nghttp3_conn_del(h->http);
+    free(h);
+}
+
+static void *conn_accepted(void *hub_user, struct conn *c)
+{
+    struct h3_host *host = hub_user;
+    struct h3 *h = h3_new(host);
+    h->conn = c;
+    h->user = host->ops->accepted(host->user, h);
+    return h;
+}
+
+/* Three streams of ours come first, in this order: control (it must be the first unidirectional
+ * stream for some clients), QPACK encoder and decoder. */
+static enum fault conn_established(void *user)
+{
+    struct h3 *h = user;
+    int64_t encoder, decoder;
+    if (!conn_stream_open(h->conn, true, &h->control_id, NULL) ||
+        !conn_stream_open(h->conn, true, &encoder, NULL) ||
+        !conn_stream_open(h->conn, true, &decoder, NULL)) {
+        h3_fail(h, FAULT_H3_PROTOCOL, H3_STREAM_CREATION_ERROR,
+                "HTTP/3 needs three unidirectional streams");
+        return FAULT_H3_PROTOCOL;
+    }
+    h->control_len = h3_settings_write(h->control, h->host->config.conn.is_server);
+    if (nghttp3_conn_bind_qpack_streams(h->http, encoder, decoder) != 0)
+        abort();
+    timer_set(h->host->env->timers, &h->settings_timer,
+              timers_now(h->host->env->timers) + h->host->config.settings_timeout_ns);
+    h3_touch(h);
+    return FAULT_NONE;
+}
+
+static void conn_stream_opened(void *user, int64_t id)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = h3_stream_new(h, id, false);
+    conn_stream_set_user(h->conn, id, s);
+}
+
+static enum fault read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+{
+    struct h3 *h = s->h3;
+    nghttp3_ssize n = nghttp3_conn_read_stream(h->http, s->id, data, len, fin);
+    if (n < 0)
+        return h3_http_fault(h, (int)n);
+    if (n > 0)
+        conn_stream_consumed(h->conn, s->id, (size_t)n);
+    h3_touch(h);
+    return FAULT_NONE;
+}
+
+static enum fault settings_fault(struct h3 *h, enum h3_settings_state state)
+{
+    bool missing = state == H3_SETTINGS_MISSING;
+    h3_fail(h, FAULT_H3_SETTINGS, missing ? H3_MISSING_SETTINGS : H3_SETTINGS_ERROR,
+            missing ? "the control stream does not begin with SETTINGS" : "illegal SETTINGS");
+    return FAULT_H3_SETTINGS;
+}
+
+/* The peer's control stream goes to nghttp3; its SETTINGS are read on the way. */
+static enum fault read_control(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+{
+    struct h3 *h = s->h3;
+    enum h3_settings_state state = H3_SETTINGS_WHOLE;
+    if (!h->settings_in)
+        state = h3_settings_read(&h->settings_reader, data, len, &h->settings);
+    if (state == H3_SETTINGS_BAD || state == H3_SETTINGS_MISSING)
+        return settings_fault(h, state);
+    enum fault fault = read_http(s, data, len, fin);
+    if (fault != FAULT_NONE || h->settings_in || state != H3_SETTINGS_WHOLE)
+        return fault;
+    h->settings_in = true;
+    timer_stop(h->host->env->timers, &h->settings_timer);
+    h->host->ops->ready(h->user);
+    h3_request_unhold(h);
+    return FAULT_NONE;
+}
+
+/* Says what the stream is once its type (and, for WebTransport, its session id) are whole; until
+ * then NEW. Any legal length of an integer is taken. */
+static enum h3_stream_kind sort(const struct h3_stream *s, uint64_t *session_id)
+{
+    uint64_t type;
+    size_t n = varint_read(&type, s->prefix, s->prefix_len);
+    if (!n)
+        return H3_STREAM_NEW;
+    if (type != (s->unidirectional ? WT_STREAM_TYPE_UNI : WT_STREAM_TYPE_BIDI))
+        return s->unidirectional && type == 0 ? H3_STREAM_CONTROL : H3_STREAM_HTTP;
+    return varint_read(session_id, s->prefix + n, s->prefix_len - n) ? H3_STREAM_WT : H3_STREAM_NEW;
+}
+
+static enum fault open_wt(struct h3_stream *s, uint64_t session_id)
+{
+    struct h3 *h = s->h3;
+    conn_stream_consumed(h->conn, s->id, s->prefix_len);
+    if (session_id & 3) {
+        h3_fail(h, FAULT_H3_SESSION_ID, H3_ID_ERROR, "a stream names an impossible session id");
+        return FAULT_H3_SESSION_ID;
+    }
+    h3_stream_become_wt(s);
+    h->host->ops->stream_opened(h->user, s, session_id, s->unidirectional);
+    return FAULT_NONE;
+}
+
+/* A FIN in the middle of a header: nobody can tell whose stream it was. */
+static enum fault end_headless(struct h3_stream *s)
+{
+    struct h3 *h = s->h3;
+    h->host->env->stats->faults[FAULT_STREAM_HEADER]++;
+    s->receive_over = true;
+    if (!s->unidirectional)
+        conn_stream_reset(h->conn, s->id, H3_GENERAL_PROTOCOL_ERROR);
+    return FAULT_NONE;
+}
+
+static enum fault dispatch(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+{
+    switch (s->kind) {
+    case H3_STREAM_CONTROL:
+        return read_control(s, data, len, fin);
+    case H3_STREAM_HTTP:
+        return read_http(s, data, len, fin);
+    case H3_STREAM_WT:
+        h3_stream_take(s, data, len, fin);
+        return FAULT_NONE;
+    case H3_STREAM_NEW:
+        break;
+    }
+    abort();
+}
+
+/* Collects the header byte by byte: it may come in any number of pieces. */
+static enum fault read_new(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+{
+    enum h3_stream_kind kind = H3_STREAM_NEW;
+    uint64_t session_id = 0;
+    while (len > 0 && kind == H3_STREAM_NEW) {
+        s->prefix[s->prefix_len++] = *data++;
+        len--;
+        kind = sort(s, &session_id);
+    }
+    if (kind == H3_STREAM_NEW)
+        return fin ? end_headless(s) : FAULT_NONE;
+    if (kind == H3_STREAM_WT) {
+        enum fault fault = open_wt(s, session_id);
+        if (fault != FAULT_NONE || (len == 0 && !fin))
+            return fault;
+        return dispatch(s, data, len, fin);
+    }
+    if (!s->unidirectional && s->h3->host->config.conn.is_server == false) {
+        h3_fail(s->h3, FAULT_H3_PROTOCOL, H3_STREAM_CREATION_ERROR,
+                "a server opened a bidirectional stream that is not WebTransport's");
+        return FAULT_H3_PROTOCOL;
+    }
+    s->kind = kind;
+    bool more = len > 0;
+    enum fault fault = kind == H3_STREAM_CONTROL
+                           ? read_http(s, s->prefix, s->prefix_len, fin && !more)
+                           : dispatch(s, s->prefix, s->prefix_len, fin && !more);
+    return fault == FAULT_NONE && more ? dispatch(s, data, len, fin) : fault;
+}
+
+static enum fault conn_stream_received(void *user, int64_t id, void *stream_user,
+                                       const uint8_t *data, size_t len, bool fin)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    if (!s) /* a response: the client opened the stream */
+        s = h3_stream_new(h, id, true), s->kind = H3_STREAM_HTTP,
+        conn_stream_set_user(h->conn, id, s);
+    if (s->receive_over)
+        return FAULT_NONE;
+    return s->kind == H3_STREAM_NEW ? read_new(s, data, len, fin) : dispatch(s, data, len, fin);
+}
+
+static void conn_stream_acked(void *user, int64_t id, void *stream_user, size_t len, bool fin)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    if (id == h->control_id)
+        return;
+    if (s && s->kind == H3_STREAM_WT) {
+        h3_stream_acked(s, len, fin);
+        return;
+    }
+    if (nghttp3_conn_add_ack_offset(h->http, id, len) != 0)
+        abort();
+}
+
+static void conn_stream_reset_received(void *user, int64_t id, void *stream_user, uint64_t code)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    struct h3_request *r;
+    if (!s)
+        return;
+    if (s->kind == H3_STREAM_WT)
+        h3_stream_peer_reset(s, code);
+    else if (s->kind == H3_STREAM_NEW)
+        s->receive_over = true;
+    else if ((r = h3_request_find(h, id)) != NULL)
+        h3_request_fail(r, code);
+}
+
+static void conn_stream_stop_received(void *user, int64_t id, void *stream_user, uint64_t code)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    struct h3_request *r;
+    if (s && s->kind == H3_STREAM_WT) {
+        h3_stream_peer_stopped(s, code);
+        return;
+    }
+    nghttp3_conn_shutdown_stream_write(h->http, id);
+    if ((r = h3_request_find(h, id)) != NULL)
+        h3_request_fail(r, code);
+}
+
+static void conn_stream_unblocked(void *user, int64_t id, void *stream_user)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    if (id == h->control_id)
+        h->control_blocked = false;
+    else if (s && s->kind == H3_STREAM_WT)
+        h3_stream_make_ready(s);
+    else
+        nghttp3_conn_unblock_stream(h->http, id);
+    h3_touch(h);
+}
+
+static bool is_critical(const struct h3 *h, int64_t id, const struct h3_stream *s)
+{
+    return id == h->control_id || (s && s->kind == H3_STREAM_CONTROL);
+}
+
+static void conn_stream_closed(void *user, int64_t id, void *stream_user)
+{
+    struct h3 *h = user;
+    struct h3_stream *s = stream_user;
+    if (s && s->kind == H3_STREAM_WT) {
+        h3_stream_finish(s);
+        return;
+    }
+    if (is_critical(h, id, s)) { /* RFC 9114, 6.2.1 */
+        h3_fail(h, FAULT_H3_PROTOCOL, NGHTTP3_H3_CLOSED_CRITICAL_STREAM,
+                "a control stream was closed");
+        return;
+    }
+    if (s && s->kind == H3_STREAM_NEW)
+        conn_stream_consumed(h->conn, id, s->prefix_len);
+    struct h3_request *r = h3_request_find(h, id);
+    if (s && s->kind == H3_STREAM_HTTP) {
+        int rv = nghttp3_conn_close_stream(h->http, id,
+                                           r && r->failed ? H3_REQUEST_CANCELLED : H3_NO_ERROR);
+        if (rv != 0 && rv != NGHTTP3_ERR_STREAM_NOT_FOUND)
+            h3_http_fault(h, rv);
+    }
+    if (r)
+        h3_request_finish(r);
+    if (conn_stream_is_remote(h->conn, id))
+        conn_stream_slot_free(h->conn, id);
+    if (s)
+        h3_stream_free(s);
+}
+
+static void conn_streams_available(void *user, bool unidirectional)
+{
+    struct h3 *h = user;
+    h->host->ops->streams_available(h->user, unidirectional);
+}
+
+/* RFC 9297, section 2.1: the quarter stream id is below 2^60. */
+static void conn_datagram_received(void *user, const uint8_t *data, size_t len)
+{
+    struct h3 *h = user;
+    uint64_t quarter;
+    size_t n = varint_read(&quarter, data, len);
+    if (!n || quarter >= UINT64_C(1) << 60) {
+        h3_fail(h, FAULT_H3_DATAGRAM, H3_DATAGRAM_ERROR, "a datagram without a session id");
+        return;
+    }
+    h->host->env->stats->datagrams_received++;
+    h->host->ops->datagram_received(h->user, quarter * 4, data + n, len - n);
+}
+
+static void conn_datagram_max_changed(void *user, size_t max)
+{
+    struct h3 *h = user;
+    (void)max;
+    h->host->ops->datagram_max_changed(h->user);
+}
+
+static void conn_closed(void *user, const struct conn_end *end)
+{
+    struct h3 *h = user;
+    h->dead = true;
+    timer_stop(h->host->env->timers, &h->settings_timer);
+    h->host->ops->closed(h->user, end);
+    struct h3_request *r;
+    while ((r = TAILQ_FIRST(&h->requests)) != NULL)
+        h3_request_free(r);
+    struct h3_stream *s;
+    while ((s = TAILQ_FIRST(&h->streams)) != NULL)
+        h3_stream_free(s);
+    turn_bury(h->host->env->turn, &h->grave, h3_free, h);
+}
+
+static const struct conn_ops conn_ops = {
+    .accepted = conn_accepted,
+    .established = conn_established,
+    .stream_opened = conn_stream_opened,
+    .stream_received = conn_stream_received,
+    .stream_acked = conn_stream_acked,
+    .stream_reset = conn_stream_reset_received,
+    .stream_stopped = conn_stream_stop_received,
+    .stream_unblocked = conn_stream_unblocked,
+    .stream_closed = conn_stream_closed,
+    .streams_available = conn_streams_available,
+    .datagram_received = conn_datagram_received,
+    .datagram_max_changed = conn_datagram_max_changed,
+    .pull = h3_pull,
+    .pulled = h3_pulled,
+    .closed = conn_closed,
+};
+
+struct h3_host *h3_host_new(struct env *env, struct endpoint *endpoint,
+                            const struct h3_config *config, const struct h3_ops *ops,
+                            void *host_user)
+{
+    struct h3_host *host = calloc(1, sizeof(*host));
+    if (!host)
+        abort();
+    host->env = env;
+    host->config = *config;
+    host->ops = ops;
+    host->user = host_user;
+    host->hub = conn_hub_new(env, endpoint, &config->conn, &conn_ops, host);
+    return host;
+}
+
+void h3_host_stop(struct h3_host *host)
+{
+    conn_hub_stop(host->hub);
+}
+
+void h3_host_close_all(struct h3_host *host)
+{
+    conn_hub_close_all(host->hub, H3_NO_ERROR, "shutting down");
+}
+
+size_t h3_host_count(const struct h3_host *host)
+{
+    return conn_hub_count(host->hub);
+}
+
+void h3_host_free(struct h3_host *host)
+{
+    conn_hub_free(host->hub);
+    free(host);
+}
+
+struct h3 *h3_connect(struct h3_host *host, const struct sockaddr *remote, socklen_t remote_len,
+                      const char *server_name, void *user)
+{
+    struct h3 *h = h3_new(host);
+    h->user = user;
+    h->conn = conn_connect(host->hub, remote, remote_len, server_name, h);
+    if (h->conn)
+        return h;
+    h3_free(h);
+    return NULL;
+}

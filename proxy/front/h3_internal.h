@@ -1,0 +1,169 @@
+/*
+ * h3_internal - what the files of h3 share. Nobody else includes it.
+ *
+ *     h3.c          the connection, its control stream, and the sorting of incoming streams
+ *     h3_request.c  requests: nghttp3's callbacks, the CONNECT stream's body, HTTP datagrams
+ *     h3_stream.c   WebTransport streams
+ *     h3_send.c     what goes out next
+ */
+#ifndef FRONT_H3_INTERNAL_H
+#define FRONT_H3_INTERNAL_H
+
+#include <nghttp3/nghttp3.h>
+#include <sys/queue.h>
+
+#include "base/dgramq.h"
+#include "base/recvq.h"
+#include "base/sendq.h"
+#include "base/timers.h"
+#include "base/turn.h"
+#include "front/h3.h"
+#include "front/h3_settings.h"
+
+#define WT_STREAM_TYPE_UNI  0x54
+#define WT_STREAM_TYPE_BIDI 0x41
+
+TAILQ_HEAD(h3_stream_list, h3_stream);
+TAILQ_HEAD(h3_request_list, h3_request);
+
+struct h3_host {
+    struct env *env;
+    struct h3_config config;
+    const struct h3_ops *ops;
+    void *user;
+    struct conn_hub *hub;
+    uint8_t datagram[65536 + 8]; /* where a session id and a payload are put together */
+};
+
+struct h3 {
+    struct h3_host *host;
+    struct conn *conn;
+    void *user;
+    nghttp3_conn *http;
+    struct turn_grave grave;
+    bool dead; /* conn has reported its end: it must not be called any more */
+
+    int64_t control_id; /* our control stream; -1 before it is open */
+    uint8_t control[H3_SETTINGS_STREAM_MAX];
+    size_t control_len, control_sent;
+    bool control_blocked;
+
+    struct h3_settings_reader settings_reader;
+    struct h3_settings settings; /* the peer's */
+    bool settings_in;
+    bool spoke_draft15; /* a request carried the token webtransport-h3 */
+    struct timer settings_timer;
+
+    struct h3_stream_list streams;    /* all there are */
+    struct h3_stream_list ready;      /* WebTransport streams with something to send */
+    struct h3_request_list requests;  /* all there are */
+    struct h3_request_list datagrams; /* those with datagrams to send */
+};
+
+enum h3_stream_kind {
+    H3_STREAM_NEW,     /* the peer's; its header is not whole yet */
+    H3_STREAM_CONTROL, /* the peer's control stream */
+    H3_STREAM_HTTP,    /* nghttp3's */
+    H3_STREAM_WT,
+};
+
+struct h3_stream {
+    struct h3 *h3;
+    int64_t id;
+    void *user;
+    enum h3_stream_kind kind;
+    TAILQ_ENTRY(h3_stream) in_all, in_ready;
+    bool is_ready;
+    struct turn_grave grave;
+
+    bool local, unidirectional;
+    bool closed;   /* QUIC has finished with it */
+    bool released; /* its holder has finished with it */
+    bool receive_over, send_over;
+
+    uint8_t prefix[16]; /* the header, while it is not whole */
+    size_t prefix_len;
+    uint64_t uncredited; /* payload received and not consumed */
+
+    struct sendq out; /* our header and payload */
+    size_t header_len;
+    bool fin_wanted, fin_sent;
+    bool reset_wanted; /* waiting for the header's acknowledgement */
+    uint64_t reset_code;
+    struct timer reset_timer;
+};
+
+struct h3_body {
+    STAILQ_ENTRY(h3_body) entry;
+    size_t len;
+    uint8_t data[];
+};
+
+struct h3_field {
+    size_t name, name_len, value, value_len; /* offsets into the arena */
+};
+
+struct h3_request {
+    struct h3 *h3;
+    int64_t id;
+    void *user;
+    TAILQ_ENTRY(h3_request) in_all, in_datagrams;
+    bool has_datagrams;
+    struct turn_grave grave;
+
+    /* the message being received */
+    char *arena;
+    size_t arena_len, arena_cap, counted;
+    struct h3_field *fields;
+    size_t field_count, field_cap;
+    struct h3_field pseudo[6];
+    bool too_large;
+
+    bool is_session; /* an extended CONNECT that was handed up, or (client) our own */
+    bool held;       /* waiting for the peer's SETTINGS */
+    struct recvq held_body;
+    bool ended, failed;
+
+    STAILQ_HEAD(, h3_body) body; /* unsent or unacknowledged */
+    struct h3_body *unsent;      /* the first one that nghttp3 has not taken */
+    size_t acked;                /* of the first body's bytes */
+    bool end_wanted, reset;
+
+    struct dgramq out; /* datagrams for the peer */
+};
+
+/* h3.c */
+void h3_touch(struct h3 *h);
+enum fault h3_http_fault(struct h3 *h, int error);
+
+/* h3_request.c */
+extern const nghttp3_callbacks h3_request_callbacks;
+void h3_request_free(struct h3_request *r);
+void h3_request_finish(struct h3_request *r); /* its QUIC stream has closed */
+void h3_request_fail(struct h3_request *r, uint64_t code);
+struct h3_request *h3_request_find(struct h3 *h, int64_t id);
+/* The SETTINGS are in: hands the held requests up. */
+void h3_request_unhold(struct h3 *h);
+void h3_datagram_sent(struct h3_request *r);
+
+/* h3_stream.c */
+struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local);
+void h3_stream_free(struct h3_stream *s);
+void h3_stream_become_wt(struct h3_stream *s);
+void h3_stream_make_ready(struct h3_stream *s);
+void h3_stream_not_ready(struct h3_stream *s);
+/* Bytes or FIN of the peer's. */
+void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
+void h3_stream_acked(struct h3_stream *s, size_t len, bool fin);
+void h3_stream_peer_reset(struct h3_stream *s, uint64_t code);
+void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code);
+void h3_stream_finish(struct h3_stream *s); /* QUIC has closed it */
+/* Bytes that may be offered to QUIC now, and whether the end may come with them. */
+size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t count, bool *fin);
+void h3_stream_sent(struct h3_stream *s, size_t len, bool fin);
+
+/* h3_send.c */
+bool h3_pull(void *user, struct conn_piece *piece);
+void h3_pulled(void *user, const struct conn_piece *piece, enum conn_taken taken, size_t len);
+
+#endif

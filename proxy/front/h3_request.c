@@ -1,0 +1,575 @@
+/*
+ * h3_request - requests: collects a message's headers, answers what is not WebTransport, hands
+ * sessions up, and carries the CONNECT stream's body and its datagrams. Owns the requests. Calls
+ * nghttp3 and conn; tells wt.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/stats.h"
+#include "base/log.h"
+#include "base/varint.h"
+#include "front/h3_internal.h"
+
+#define FIELD_OVERHEAD      32           /* RFC 9114, section 4.2.2 */
+#define HELD_BODY_MAX       4096         /* bytes that may follow a held request */
+#define DATAGRAM_QUEUE_SIZE (256 * 1024) /* bytes */
+
+/* Places in h3_request.pseudo */
+enum pseudo { METHOD, SCHEME, AUTHORITY, PATH, PROTOCOL, STATUS, PSEUDOS };
+
+struct h3_request *h3_request_find(struct h3 *h, int64_t id)
+{
+    struct h3_request *r;
+    TAILQ_FOREACH (r, &h->requests, in_all)
+        if (r->id == id)
+            return r;
+    return NULL;
+}
+
+static struct h3_request *request_new(struct h3 *h, int64_t id)
+{
+    struct h3_request *r = calloc(1, sizeof(*r));
+    if (!r)
+        abort();
+    struct stats *stats = h->host->env->stats;
+    r->h3 = h;
+    r->id = id;
+    STAILQ_INIT(&r->body);
+    recvq_init(&r->held_body, &stats->receive_bytes);
+    dgramq_init(&r->out, h->host->config.datagram_queue, DATAGRAM_QUEUE_SIZE, &stats->datagrams,
+                &stats->datagrams_dropped);
+    TAILQ_INSERT_TAIL(&h->requests, r, in_all);
+    stats->requests++;
+    return r;
+}
+
+static void forget_message(struct h3_request *r)
+{
+    free(r->arena);
+    free(r->fields);
+    r->arena = NULL;
+    r->fields = NULL;
+    r->arena_len = r->arena_cap = r->counted = r->field_count = r->field_cap = 0;
+    memset(r->pseudo, 0, sizeof(r->pseudo));
+}
+
+static void free_memory(void *owner)
+{
+    struct h3_request *r = owner;
+    struct h3_body *b;
+    while ((b = STAILQ_FIRST(&r->body)) != NULL) {
+        STAILQ_REMOVE_HEAD(&r->body, entry);
+        free(b);
+    }
+    forget_message(r);
+    free(r);
+}
+
+/* nghttp3 may still hold slices of the body until it is told that the stream has closed. */
+void h3_request_free(struct h3_request *r)
+{
+    struct h3 *h = r->h3;
+    if (r->has_datagrams)
+        TAILQ_REMOVE(&h->datagrams, r, in_datagrams);
+    dgramq_fini(&r->out);
+    recvq_fini(&r->held_body);
+    TAILQ_REMOVE(&h->requests, r, in_all);
+    h->host->env->stats->requests--;
+    turn_bury(h->host->env->turn, &r->grave, free_memory, r);
+}
+
+void h3_request_finish(struct h3_request *r)
+{
+    if (r->is_session && r->user)
+        r->h3->host->ops->request_closed(r->user);
+    h3_request_free(r);
+}
+
+void h3_request_fail(struct h3_request *r, uint64_t code)
+{
+    r->failed = true;
+    if (r->held) { /* it never reached anybody */
+        r->held = false;
+        h3_request_reset(r, H3_REQUEST_CANCELLED);
+    } else if (r->is_session && r->user) {
+        r->h3->host->ops->request_failed(r->user, code);
+    }
+}
+
+/* ---- receiving a message ---- */
+
+static size_t keep_bytes(struct h3_request *r, nghttp3_vec v)
+{
+    if (r->arena_len + v.len + 1 > r->arena_cap) {
+        r->arena_cap = 2 * r->arena_cap + v.len + 256;
+        if (!(r->arena = realloc(r->arena, r->arena_cap)))
+            abort();
+    }
+    size_t at = r->arena_len;
+    memcpy(r->arena + at, v.base, v.len);
+    r->arena[at + v.len] = '\0';
+    r->arena_len += v.len + 1;
+    return at;
+}
+
+static struct h3_field *next_field(struct h3_request *r)
+{
+    if (r->field_count == r->field_cap) {
+        r->field_cap = 2 * r->field_cap + 16;
+        if (!(r->fields = realloc(r->fields, r->field_cap * sizeof(*r->fields))))
+            abort();
+    }
+    return &r->fields[r->field_count++];
+}
+
+static struct h3_field *field_for(struct h3_request *r, int32_t token)
+{
+    switch (token) {
+    case NGHTTP3_QPACK_TOKEN__METHOD:
+        return &r->pseudo[METHOD];
+    case NGHTTP3_QPACK_TOKEN__SCHEME:
+        return &r->pseudo[SCHEME];
+    case NGHTTP3_QPACK_TOKEN__AUTHORITY:
+        return &r->pseudo[AUTHORITY];
+    case NGHTTP3_QPACK_TOKEN__PATH:
+        return &r->pseudo[PATH];
+    case NGHTTP3_QPACK_TOKEN__PROTOCOL:
+        return &r->pseudo[PROTOCOL];
+    case NGHTTP3_QPACK_TOKEN__STATUS:
+        return &r->pseudo[STATUS];
+    default:
+        return next_field(r);
+    }
+}
+
+static int begin_headers(nghttp3_conn *http, int64_t id, void *conn_user, void *stream_user)
+{
+    struct h3 *h = conn_user;
+    struct h3_request *r = stream_user;
+    if (!r) {
+        r = request_new(h, id);
+        nghttp3_conn_set_stream_user_data(http, id, r);
+    }
+    forget_message(r); /* of a 1xx before this one */
+    return 0;
+}
+
+static int recv_header(nghttp3_conn *http, int64_t id, int32_t token, nghttp3_rcbuf *name,
+                       nghttp3_rcbuf *value, uint8_t flags, void *conn_user, void *stream_user)
+{
+    struct h3_request *r = stream_user;
+    nghttp3_vec n = nghttp3_rcbuf_get_buf(name), v = nghttp3_rcbuf_get_buf(value);
+    (void)http, (void)id, (void)flags, (void)conn_user;
+    r->counted += n.len + v.len + FIELD_OVERHEAD;
+    if (r->counted > r->h3->host->config.max_header_bytes) {
+        r->too_large = true;
+        return 0;
+    }
+    struct h3_field *f = field_for(r, token);
+    f->name = keep_bytes(r, n);
+    f->name_len = n.len;
+    f->value = keep_bytes(r, v);
+    f->value_len = v.len;
+    return 0;
+}
+
+static const char *pseudo_value(const struct h3_request *r, enum pseudo p)
+{
+    return r->pseudo[p].name_len ? r->arena + r->pseudo[p].value : "";
+}
+
+/* Lends the message to give_up; both are valid during the call only. */
+static void lend_head(struct h3_request *r,
+                      void (*give_up)(struct h3_request *r, const struct h3_head *head))
+{
+    struct header *headers = calloc(r->field_count + 1, sizeof(*headers));
+    if (!headers)
+        abort();
+    for (size_t i = 0; i < r->field_count; i++) {
+        const struct h3_field *f = &r->fields[i];
+        headers[i] = (struct header){.name = (uint8_t *)r->arena + f->name,
+                                     .name_len = f->name_len,
+                                     .value = (uint8_t *)r->arena + f->value,
+                                     .value_len = f->value_len};
+    }
+    struct h3_head head = {
+        .scheme = pseudo_value(r, SCHEME),
+        .authority = pseudo_value(r, AUTHORITY),
+        .path = pseudo_value(r, PATH),
+        .protocol = pseudo_value(r, PROTOCOL),
+        .status = (unsigned)strtoul(pseudo_value(r, STATUS), NULL, 10),
+        .headers = headers,
+        .header_count = r->field_count,
+    };
+    give_up(r, &head);
+    free(headers);
+    forget_message(r);
+}
+
+static void give_request(struct h3_request *r, const struct h3_head *head)
+{
+    struct h3 *h = r->h3;
+    r->held = false;
+    r->is_session = true;
+    h->spoke_draft15 |= strcmp(head->protocol, "webtransport-h3") == 0;
+    h->host->ops->session_requested(h->user, r, head);
+}
+
+static void give_response(struct h3_request *r, const struct h3_head *head)
+{
+    if (head->status >= 200 && r->user)
+        r->h3->host->ops->responded(r->user, head);
+}
+
+static void answer_plainly(struct h3_request *r, unsigned status, const char *text)
+{
+    static const struct header plain = {(const uint8_t *)"content-type", 12,
+                                        (const uint8_t *)"text/plain; charset=utf-8", 25};
+    bool is_head = strcmp(pseudo_value(r, METHOD), "HEAD") == 0;
+    LOG(r->h3->host->env->log, DEBUG, "request.refused", log_uint("status", status),
+        log_text("method", pseudo_value(r, METHOD)), log_text("path", pseudo_value(r, PATH)));
+    h3_request_respond(r, status, &plain, 1, is_head);
+    if (!is_head) {
+        h3_request_send(r, text, strlen(text));
+        h3_request_end(r);
+    }
+    forget_message(r);
+}
+
+static bool is_webtransport(const char *protocol)
+{
+    return strcmp(protocol, "webtransport") == 0 || strcmp(protocol, "webtransport-h3") == 0;
+}
+
+static void sort_request(struct h3_request *r)
+{
+    bool is_connect = strcmp(pseudo_value(r, METHOD), "CONNECT") == 0;
+    if (r->too_large) {
+        r->h3->host->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
+        answer_plainly(r, 431, "The request's headers are too large.\n");
+    } else if (!is_connect) {
+        answer_plainly(r, 404, "There is only WebTransport here.\n");
+    } else if (!is_webtransport(pseudo_value(r, PROTOCOL))) {
+        answer_plainly(r, 501, "There is only WebTransport here.\n"); /* RFC 9220, section 3 */
+    } else if (!r->h3->settings_in) {
+        r->held = true; /* the answer depends on what the client's SETTINGS say */
+    } else {
+        lend_head(r, give_request);
+    }
+}
+
+static int end_headers(nghttp3_conn *http, int64_t id, int fin, void *conn_user, void *stream_user)
+{
+    struct h3_request *r = stream_user;
+    (void)http, (void)id, (void)fin, (void)conn_user;
+    if (r->h3->host->config.conn.is_server)
+        sort_request(r);
+    else
+        lend_head(r, give_response);
+    return 0;
+}
+
+void h3_request_unhold(struct h3 *h)
+{
+    struct h3_request *r, *next;
+    for (r = TAILQ_FIRST(&h->requests); r; r = next) {
+        next = TAILQ_NEXT(r, in_all);
+        if (!r->held)
+            continue;
+        lend_head(r, give_request);
+        size_t len;
+        const uint8_t *data;
+        while ((data = recvq_peek(&r->held_body, &len)) != NULL && len > 0) {
+            if (r->user)
+                h->host->ops->body_received(r->user, data, len);
+            recvq_drop(&r->held_body, len);
+        }
+        if (r->ended && r->user)
+            h->host->ops->body_ended(r->user);
+    }
+}
+
+/* A body is taken at once, so it is credited at once. Bodies of other requests are dropped. */
+static int recv_data(nghttp3_conn *http, int64_t id, const uint8_t *data, size_t len,
+                     void *conn_user, void *stream_user)
+{
+    struct h3 *h = conn_user;
+    struct h3_request *r = stream_user;
+    (void)http;
+    conn_stream_consumed(h->conn, id, len);
+    if (!r || r->reset)
+        return 0;
+    if (r->held && recvq_held(&r->held_body) + len > HELD_BODY_MAX) {
+        r->held = false;
+        h3_request_reset(r, H3_REQUEST_REJECTED);
+    } else if (r->held) {
+        recvq_write(&r->held_body, data, len);
+    } else if (r->is_session && r->user) {
+        h->host->ops->body_received(r->user, data, len);
+    }
+    return 0;
+}
+
+static int deferred_consume(nghttp3_conn *http, int64_t id, size_t consumed, void *conn_user,
+                            void *stream_user)
+{
+    struct h3 *h = conn_user;
+    (void)http, (void)stream_user;
+    conn_stream_consumed(h->conn, id, consumed);
+    return 0;
+}
+
+static int end_stream(nghttp3_conn *http, int64_t id, void *conn_user, void *stream_user)
+{
+    struct h3 *h = conn_user;
+    struct h3_request *r = stream_user;
+    (void)http, (void)id;
+    if (!r || r->ended)
+        return 0;
+    r->ended = true;
+    if (r->is_session && r->user && !r->reset)
+        h->host->ops->body_ended(r->user);
+    return 0;
+}
+
+/* ---- sending ---- */
+
+/* Each piece becomes one DATA frame: some clients want a capsule whole in a frame of its own. */
+static nghttp3_ssize read_body(nghttp3_conn *http, int64_t id, nghttp3_vec *vec, size_t count,
+                               uint32_t *flags, void *conn_user, void *stream_user)
+{
+    struct h3_request *r = stream_user;
+    struct h3_body *b = r->unsent;
+    (void)http, (void)id, (void)count, (void)conn_user;
+    if (!b && !r->end_wanted)
+        return NGHTTP3_ERR_WOULDBLOCK;
+    if (b)
+        r->unsent = STAILQ_NEXT(b, entry);
+    if (r->end_wanted && !r->unsent)
+        *flags |= NGHTTP3_DATA_FLAG_EOF;
+    if (!b)
+        return 0;
+    vec[0] = (nghttp3_vec){.base = b->data, .len = b->len};
+    return 1;
+}
+
+static int acked_stream_data(nghttp3_conn *http, int64_t id, uint64_t len, void *conn_user,
+                             void *stream_user)
+{
+    struct h3_request *r = stream_user;
+    (void)http, (void)id, (void)conn_user;
+    if (!r)
+        return 0;
+    r->acked += len;
+    struct h3_body *b;
+    while ((b = STAILQ_FIRST(&r->body)) != NULL && b != r->unsent && r->acked >= b->len) {
+        r->acked -= b->len;
+        STAILQ_REMOVE_HEAD(&r->body, entry);
+        free(b);
+    }
+    return 0;
+}
+
+/* nghttp3 asks for a stop or a reset, for instance because a message is malformed. */
+static int stop_sending(nghttp3_conn *http, int64_t id, uint64_t code, void *conn_user,
+                        void *stream_user)
+{
+    struct h3 *h = conn_user;
+    (void)http, (void)stream_user;
+    conn_stream_stop(h->conn, id, code);
+    return 0;
+}
+
+static int reset_stream(nghttp3_conn *http, int64_t id, uint64_t code, void *conn_user,
+                        void *stream_user)
+{
+    struct h3 *h = conn_user;
+    struct h3_request *r = stream_user;
+    (void)http;
+    h->host->env->stats->faults[FAULT_MALFORMED_REQUEST]++;
+    conn_stream_reset(h->conn, id, code);
+    if (r)
+        h3_request_fail(r, code);
+    return 0;
+}
+
+static int goaway(nghttp3_conn *http, int64_t id, void *conn_user)
+{
+    struct h3 *h = conn_user;
+    (void)http, (void)id;
+    h->host->ops->goaway_received(h->user);
+    return 0;
+}
+
+const nghttp3_callbacks h3_request_callbacks = {
+    .acked_stream_data = acked_stream_data,
+    .recv_data = recv_data,
+    .deferred_consume = deferred_consume,
+    .begin_headers = begin_headers,
+    .recv_header = recv_header,
+    .end_headers = end_headers,
+    .stop_sending = stop_sending,
+    .end_stream = end_stream,
+    .reset_stream = reset_stream,
+    .shutdown = goaway,
+};
+
+static nghttp3_nv make_nv(const void *name, size_t name_len, const void *value, size_t value_len)
+{
+    return (nghttp3_nv){.name = (uint8_t *)(uintptr_t)name,
+                        .namelen = name_len,
+                        .value = (uint8_t *)(uintptr_t)value,
+                        .valuelen = value_len,
+                        .flags = NGHTTP3_NV_FLAG_NONE};
+}
+
+static nghttp3_nv *make_nvs(const nghttp3_nv *pseudo, size_t pseudo_count,
+                            const struct header *headers, size_t count)
+{
+    nghttp3_nv *nvs = calloc(pseudo_count + count, sizeof(*nvs));
+    if (!nvs)
+        abort();
+    memcpy(nvs, pseudo, pseudo_count * sizeof(*nvs));
+    for (size_t i = 0; i < count; i++)
+        nvs[pseudo_count + i] =
+            make_nv(headers[i].name, headers[i].name_len, headers[i].value, headers[i].value_len);
+    return nvs;
+}
+
+void h3_request_respond(struct h3_request *r, unsigned status, const struct header *headers,
+                        size_t count, bool end)
+{
+    char text[16];
+    assert(status >= 100 && status <= 999);
+    if (r->h3->dead || r->reset)
+        return;
+    int len = snprintf(text, sizeof(text), "%u", status);
+    nghttp3_nv pseudo = make_nv(":status", 7, text, (size_t)len);
+    nghttp3_nv *nvs = make_nvs(&pseudo, 1, headers, count);
+    nghttp3_data_reader reader = {.read_data = read_body};
+    int rv = nghttp3_conn_submit_response(r->h3->http, r->id, nvs, count + 1, end ? NULL : &reader);
+    free(nvs);
+    if (rv != 0)
+        h3_http_fault(r->h3, rv);
+    h3_touch(r->h3);
+}
+
+struct h3_request *h3_request_open(struct h3 *h, const char *authority, const char *path,
+                                   const struct header *headers, size_t count, void *request_user)
+{
+    int64_t id;
+    if (h->dead || !conn_stream_open(h->conn, false, &id, NULL))
+        return NULL;
+    struct h3_stream *s = h3_stream_new(h, id, true);
+    s->kind = H3_STREAM_HTTP;
+    conn_stream_set_user(h->conn, id, s);
+    struct h3_request *r = request_new(h, id);
+    r->user = request_user;
+    r->is_session = true;
+    const nghttp3_nv pseudo[] = {
+        make_nv(":scheme", 7, "https", 5),
+        make_nv(":method", 7, "CONNECT", 7),
+        make_nv(":authority", 10, authority, strlen(authority)),
+        make_nv(":path", 5, path, strlen(path)),
+        make_nv(":protocol", 9, "webtransport", 12),
+    };
+    size_t pseudos = sizeof(pseudo) / sizeof(pseudo[0]);
+    nghttp3_nv *nvs = make_nvs(pseudo, pseudos, headers, count);
+    nghttp3_data_reader reader = {.read_data = read_body};
+    int rv = nghttp3_conn_submit_request(h->http, id, nvs, pseudos + count, &reader, r);
+    free(nvs);
+    if (rv != 0)
+        h3_http_fault(h, rv);
+    h3_touch(h);
+    return r;
+}
+
+void h3_request_set_user(struct h3_request *r, void *request_user)
+{
+    r->user = request_user;
+}
+
+uint64_t h3_request_id(const struct h3_request *r)
+{
+    return (uint64_t)r->id;
+}
+
+void h3_request_send(struct h3_request *r, const void *data, size_t len)
+{
+    if (r->h3->dead || r->reset || r->end_wanted || len == 0)
+        return;
+    struct h3_body *b = malloc(sizeof(*b) + len);
+    if (!b)
+        abort();
+    b->len = len;
+    memcpy(b->data, data, len);
+    STAILQ_INSERT_TAIL(&r->body, b, entry);
+    if (!r->unsent)
+        r->unsent = b;
+    nghttp3_conn_resume_stream(r->h3->http, r->id);
+    h3_touch(r->h3);
+}
+
+void h3_request_end(struct h3_request *r)
+{
+    if (r->h3->dead || r->reset || r->end_wanted)
+        return;
+    r->end_wanted = true;
+    nghttp3_conn_resume_stream(r->h3->http, r->id);
+    h3_touch(r->h3);
+}
+
+void h3_request_reset(struct h3_request *r, uint64_t code)
+{
+    if (r->h3->dead || r->reset)
+        return;
+    r->reset = true;
+    nghttp3_conn_shutdown_stream_write(r->h3->http, r->id);
+    conn_stream_reset(r->h3->conn, r->id, code);
+    conn_stream_stop(r->h3->conn, r->id, code);
+    h3_touch(r->h3);
+}
+
+void h3_request_stop(struct h3_request *r, uint64_t code)
+{
+    if (r->h3->dead || r->ended)
+        return;
+    conn_stream_stop(r->h3->conn, r->id, code);
+    h3_touch(r->h3);
+}
+
+/* ---- datagrams ---- */
+
+size_t h3_datagram_max(const struct h3_request *r)
+{
+    size_t prefix = varint_size((uint64_t)r->id / 4);
+    size_t max = r->h3->dead ? 0 : conn_datagram_max(r->h3->conn);
+    return max > prefix ? max - prefix : 0;
+}
+
+bool h3_datagram_send(struct h3_request *r, const void *data, size_t len)
+{
+    if (len > h3_datagram_max(r))
+        return false;
+    dgramq_push(&r->out, data, len);
+    if (!r->has_datagrams)
+        TAILQ_INSERT_TAIL(&r->h3->datagrams, r, in_datagrams);
+    r->has_datagrams = true;
+    h3_touch(r->h3);
+    return true;
+}
+
+/* The oldest has left; the others' turn comes before the next of this one. */
+void h3_datagram_sent(struct h3_request *r)
+{
+    const uint8_t *data;
+    size_t len;
+    dgramq_pop(&r->out);
+    TAILQ_REMOVE(&r->h3->datagrams, r, in_datagrams);
+    r->has_datagrams = dgramq_peek(&r->out, &data, &len);
+    if (r->has_datagrams)
+        TAILQ_INSERT_TAIL(&r->h3->datagrams, r, in_datagrams);
+}

@@ -1,0 +1,302 @@
+/*
+ * h3_stream - WebTransport streams: our header before the payload, the payload until it is
+ * acknowledged, and resets that do not outrun the header. Calls conn; tells wt.
+ *
+ * A stream object is there for every stream of the peer's (and for a client's requests), but only
+ * WebTransport's have a life of their own here; they outlive QUIC's stream until their holder
+ * releases them.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/stats.h"
+#include "base/varint.h"
+#include "front/h3_internal.h"
+
+#define RESET_WAIT_PTO 3 /* how long a reset waits for the header's acknowledgement */
+
+static struct env *env_of(const struct h3_stream *s)
+{
+    return s->h3->host->env;
+}
+
+static const struct h3_ops *ops_of(const struct h3_stream *s)
+{
+    return s->h3->host->ops;
+}
+
+static void reset_now(struct h3_stream *s)
+{
+    timer_stop(env_of(s)->timers, &s->reset_timer);
+    s->send_over = true;
+    h3_stream_not_ready(s);
+    sendq_drop(&s->out);
+    if (!s->closed && !s->h3->dead)
+        conn_stream_reset(s->h3->conn, s->id, s->reset_code);
+    h3_touch(s->h3);
+}
+
+static void reset_waited(void *owner)
+{
+    reset_now(owner);
+}
+
+struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local)
+{
+    struct h3_stream *s = calloc(1, sizeof(*s));
+    if (!s)
+        abort();
+    s->h3 = h;
+    s->id = id;
+    s->local = local;
+    s->unidirectional = (id & 2) != 0;
+    timer_init(&s->reset_timer, reset_waited, s);
+    TAILQ_INSERT_TAIL(&h->streams, s, in_all);
+    return s;
+}
+
+static void free_memory(void *owner)
+{
+    struct h3_stream *s = owner;
+    if (s->kind == H3_STREAM_WT)
+        sendq_fini(&s->out);
+    free(s);
+}
+
+void h3_stream_free(struct h3_stream *s)
+{
+    struct h3 *h = s->h3;
+    h3_stream_not_ready(s);
+    timer_stop(env_of(s)->timers, &s->reset_timer);
+    TAILQ_REMOVE(&h->streams, s, in_all);
+    if (s->kind == H3_STREAM_WT)
+        env_of(s)->stats->streams--;
+    turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
+}
+
+void h3_stream_become_wt(struct h3_stream *s)
+{
+    struct env *env = env_of(s);
+    s->kind = H3_STREAM_WT;
+    sendq_init(&s->out, s->h3->host->config.stream_send_limit, &env->stats->send_bytes);
+    s->send_over = !s->local && s->unidirectional;
+    s->receive_over = s->local && s->unidirectional;
+    env->stats->streams++;
+    env->stats->streams_opened++;
+}
+
+struct h3_stream *h3_stream_open(struct h3 *h, uint64_t session_id, bool unidirectional,
+                                 void *stream_user)
+{
+    int64_t id;
+    if (h->dead || !conn_stream_open(h->conn, unidirectional, &id, NULL))
+        return NULL;
+    struct h3_stream *s = h3_stream_new(h, id, true);
+    conn_stream_set_user(h->conn, id, s);
+    h3_stream_become_wt(s);
+    s->user = stream_user;
+    uint8_t header[2 * VARINT_SIZE_MAX];
+    s->header_len = varint_write(header, unidirectional ? WT_STREAM_TYPE_UNI : WT_STREAM_TYPE_BIDI);
+    s->header_len += varint_write(header + s->header_len, session_id);
+    s->out.limit += s->header_len; /* the limit is the holder's: payload only */
+    if (sendq_write(&s->out, header, s->header_len) != s->header_len)
+        abort();
+    h3_stream_make_ready(s);
+    return s;
+}
+
+void h3_stream_set_user(struct h3_stream *s, void *stream_user)
+{
+    s->user = stream_user;
+}
+
+size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len)
+{
+    if (s->send_over || s->fin_wanted || s->reset_wanted)
+        return 0;
+    size_t n = sendq_write(&s->out, data, len);
+    h3_stream_make_ready(s);
+    return n;
+}
+
+void h3_stream_end(struct h3_stream *s)
+{
+    if (s->send_over || s->reset_wanted)
+        return;
+    s->fin_wanted = true;
+    h3_stream_make_ready(s);
+}
+
+void h3_stream_reset(struct h3_stream *s, uint64_t code)
+{
+    if (s->send_over || s->reset_wanted)
+        return;
+    s->reset_wanted = true;
+    s->reset_code = code;
+    if (s->out.base >= s->header_len) {
+        reset_now(s);
+        return;
+    }
+    if (s->out.sent == 0) {
+        /* The peer will never learn whose stream it was, so nobody there can end its half. */
+        if (!s->unidirectional)
+            h3_stream_stop(s, code);
+        reset_now(s);
+        return;
+    }
+    timer_set(env_of(s)->timers, &s->reset_timer,
+              timers_now(env_of(s)->timers) + RESET_WAIT_PTO * conn_pto(s->h3->conn));
+}
+
+void h3_stream_stop(struct h3_stream *s, uint64_t code)
+{
+    if (s->receive_over)
+        return;
+    s->receive_over = true;
+    if (!s->closed && !s->h3->dead)
+        conn_stream_stop(s->h3->conn, s->id, code);
+    h3_touch(s->h3);
+}
+
+void h3_stream_consumed(struct h3_stream *s, size_t len)
+{
+    assert(len <= s->uncredited);
+    s->uncredited -= len;
+    if (len == 0 || s->h3->dead)
+        return;
+    conn_stream_consumed(s->h3->conn, s->id, len);
+    h3_touch(s->h3);
+}
+
+static void end_life(struct h3_stream *s)
+{
+    struct h3 *h = s->h3;
+    h3_stream_consumed(s, s->uncredited);
+    if (!s->local && !h->dead) {
+        conn_stream_slot_free(h->conn, s->id);
+        h3_touch(h);
+    }
+    h3_stream_free(s);
+}
+
+void h3_stream_release(struct h3_stream *s)
+{
+    assert(!s->released);
+    s->released = true;
+    s->user = NULL;
+    if (s->closed)
+        end_life(s);
+}
+
+void h3_stream_finish(struct h3_stream *s)
+{
+    s->closed = true;
+    s->send_over = true;
+    s->receive_over = true;
+    h3_stream_not_ready(s);
+    timer_stop(env_of(s)->timers, &s->reset_timer);
+    if (s->released)
+        end_life(s);
+}
+
+/* Unsent header bytes go out even when a reset waits; payload then does not. The end of a stream
+ * without payload waits for the header's acknowledgement: Firefox closes the connection when
+ * header and FIN arrive in one frame with nothing between them. */
+size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t count, bool *fin)
+{
+    *fin = false;
+    if (s->send_over || s->fin_sent)
+        return 0;
+    if (s->reset_wanted) {
+        if (s->out.sent >= s->header_len || sendq_peek(&s->out, slices, 1) == 0)
+            return 0;
+        size_t missing = s->header_len - (size_t)s->out.sent;
+        if (slices[0].iov_len > missing)
+            slices[0].iov_len = missing;
+        return 1;
+    }
+    size_t n = sendq_peek(&s->out, slices, count);
+    size_t offered = 0;
+    for (size_t i = 0; i < n; i++)
+        offered += slices[i].iov_len;
+    bool lone_header = s->out.end == s->header_len && s->out.base < s->header_len;
+    *fin = s->fin_wanted && offered == sendq_unsent(&s->out) && !lone_header;
+    return n;
+}
+
+void h3_stream_sent(struct h3_stream *s, size_t len, bool fin)
+{
+    sendq_sent(&s->out, len);
+    s->fin_sent |= fin;
+}
+
+void h3_stream_make_ready(struct h3_stream *s)
+{
+    struct iovec slice;
+    bool fin;
+    if (s->is_ready || s->kind != H3_STREAM_WT || s->h3->dead)
+        return;
+    if (h3_stream_offer(s, &slice, 1, &fin) == 0 && !fin)
+        return;
+    s->is_ready = true;
+    TAILQ_INSERT_TAIL(&s->h3->ready, s, in_ready);
+    h3_touch(s->h3);
+}
+
+void h3_stream_not_ready(struct h3_stream *s)
+{
+    if (!s->is_ready)
+        return;
+    s->is_ready = false;
+    TAILQ_REMOVE(&s->h3->ready, s, in_ready);
+}
+
+void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+{
+    s->uncredited += len;
+    if (s->receive_over || s->released) {
+        h3_stream_consumed(s, len);
+        return;
+    }
+    s->receive_over |= fin;
+    ops_of(s)->stream_received(s->user, data, len, fin);
+}
+
+void h3_stream_acked(struct h3_stream *s, size_t len, bool fin)
+{
+    if (s->send_over)
+        return;
+    size_t header_left = s->out.base < s->header_len ? s->header_len - (size_t)s->out.base : 0;
+    size_t of_header = len < header_left ? len : header_left;
+    sendq_acked(&s->out, len);
+    if (s->reset_wanted) {
+        if (s->out.base >= s->header_len)
+            reset_now(s);
+        return;
+    }
+    s->send_over |= fin;
+    h3_stream_make_ready(s); /* an end that waited for the header */
+    if (!s->released && (len > of_header || fin))
+        ops_of(s)->stream_acked(s->user, len - of_header, fin);
+}
+
+void h3_stream_peer_reset(struct h3_stream *s, uint64_t code)
+{
+    if (s->receive_over)
+        return;
+    s->receive_over = true;
+    if (!s->released)
+        ops_of(s)->stream_reset(s->user, code);
+}
+
+void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code)
+{
+    bool was_over = s->send_over || s->reset_wanted;
+    s->send_over = true;
+    h3_stream_not_ready(s);
+    timer_stop(env_of(s)->timers, &s->reset_timer);
+    sendq_drop(&s->out);
+    if (!was_over && !s->released)
+        ops_of(s)->stream_stopped(s->user, code);
+}

@@ -1,0 +1,146 @@
+/*
+ * wt_internal - what the files of wt share. Nobody else includes it.
+ *
+ *     wt.c          the host, connections, and what arrives before its session
+ *     wt_session.c  a session's life: request, accept, capsules, close, abort
+ *     wt_stream.c   a session's streams
+ */
+#ifndef FRONT_WT_INTERNAL_H
+#define FRONT_WT_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include "base/dgramq.h"
+#include "base/recvq.h"
+#include "base/timers.h"
+#include "base/turn.h"
+#include "front/capsule.h"
+#include "front/h3.h"
+#include "front/wt.h"
+
+#define WT_REMEMBERED 16 /* sessions of a connection that ended a short while ago */
+
+LIST_HEAD(wt_session_list, wt_session);
+TAILQ_HEAD(wt_stream_list, wt_stream);
+TAILQ_HEAD(wt_conn_list, wt_conn);
+
+struct wt_host {
+    struct env *env;
+    struct wt_config config;
+    const struct wt_ops *ops;
+    void *user;
+    struct h3_host *h3_host;
+    struct wt_conn_list conns;
+    bool draining;
+};
+
+/* A session that a client wants and cannot ask for yet: the connection is being made. */
+struct wt_wish {
+    char *authority, *path;
+    struct header *headers; /* one allocation with their bytes */
+    size_t count;
+};
+
+struct wt_conn {
+    struct wt_host *host;
+    struct h3 *h3;
+    TAILQ_ENTRY(wt_conn) entry;
+    struct turn_grave grave;
+    struct wt_session_list sessions;
+
+    struct wt_stream_list early; /* streams whose session is not known yet */
+    size_t early_count;
+    struct dgramq early_datagrams; /* each begins with its session id, 8 bytes of ours */
+    struct timer early_timer;
+
+    uint64_t ended[WT_REMEMBERED]; /* ids of sessions that ended; id + 1, so that 0 is none */
+    size_t ended_next;
+    struct timer linger_timer; /* without a session: the connection is closed when it fires */
+};
+
+enum wt_state {
+    WT_CONNECTING, /* client: asked, or waiting to ask */
+    WT_REQUESTED,  /* server: the application has not answered */
+    WT_OPEN,
+    WT_CLOSING, /* our close is out; the peer has not answered */
+    WT_ENDED,
+    WT_STATES
+};
+
+struct wt_session {
+    struct wt_conn *conn;
+    struct h3_request *request; /* NULL once QUIC has finished with it */
+    uint64_t id;
+    void *user;
+    LIST_ENTRY(wt_session) entry;
+    struct turn_grave grave;
+    enum wt_state state;
+    struct wt_wish *wish;
+
+    struct wt_stream_list streams;
+    struct dgramq early_datagrams; /* came before the accept */
+    struct turn_flush deliver;     /* hands up what was kept, once accepted */
+    bool delivering;               /* what was kept has not been handed up yet */
+
+    struct capsule_reader capsules;
+    bool got_close; /* after a CLOSE nothing may come */
+    bool aborted;
+    uint32_t own_code; /* of wt_close */
+    char own_reason[WT_REASON_MAX];
+    size_t own_reason_len;
+    struct timer close_timer;
+};
+
+struct wt_stream {
+    struct h3_stream *h3;
+    struct wt_conn *conn;
+    struct wt_session *session; /* NULL while early */
+    uint64_t session_id;
+    void *user;
+    TAILQ_ENTRY(wt_stream) entry;
+    struct turn_grave grave;
+    bool unidirectional;
+
+    bool gone; /* released; in its grave */
+    bool held; /* not handed up yet: what comes in is kept here */
+    struct recvq kept;
+    bool kept_fin, kept_reset, kept_stop;
+    uint64_t kept_reset_code, kept_stop_code;
+};
+
+/* wt.c */
+void wt_conn_forget_session(struct wt_session *s);
+bool wt_conn_has_ended(const struct wt_conn *c, uint64_t id);
+
+/* wt_session.c */
+extern const struct h3_ops wt_h3_ops; /* in wt.c */
+struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state);
+struct wt_session *wt_session_find(const struct wt_conn *c, uint64_t id);
+void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct h3_head *head);
+void wt_session_responded(struct wt_session *s, const struct h3_head *head);
+void wt_session_ask(struct wt_session *s); /* client: the SETTINGS are in */
+void wt_session_body(struct wt_session *s, const uint8_t *data, size_t len);
+void wt_session_body_ended(struct wt_session *s);
+void wt_session_request_failed(struct wt_session *s, uint64_t code);
+void wt_session_request_closed(struct wt_session *s);
+void wt_session_datagram(struct wt_session *s, const uint8_t *data, size_t len);
+/* Ends it, whatever its state: the connection is gone. */
+void wt_session_lost(struct wt_session *s, const struct conn_end *end);
+void wt_wish_free(struct wt_wish *w);
+
+/* wt_stream.c */
+void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session_id,
+                       bool unidirectional);
+/* Gives the connection's early streams of this session to it. */
+void wt_stream_adopt(struct wt_session *s);
+/* Hands a held stream up. */
+void wt_stream_deliver(struct wt_stream *st);
+/* Resets and stops it, with a code of the wire, and lets go of it. */
+void wt_stream_kill(struct wt_stream *st, uint64_t wire_code);
+void wt_stream_free(struct wt_stream *st);
+void wt_stream_received(void *stream_user, const uint8_t *data, size_t len, bool fin);
+void wt_stream_peer_reset(void *stream_user, uint64_t code);
+void wt_stream_peer_stopped(void *stream_user, uint64_t code);
+void wt_stream_was_acked(void *stream_user, size_t len, bool all);
+
+#endif
