@@ -134,6 +134,8 @@ static void pulled_stream(struct h3_stream *s, const struct conn_piece *piece,
 void h3_pulled(void *user, const struct conn_piece *piece, enum conn_taken taken, size_t len)
 {
     struct h3 *h = user;
+    if (taken == CONN_LATER)
+        return;
     if (piece->tag == &tag_control)
         pulled_control(h, taken, len);
     else if (piece->tag == &tag_http)
