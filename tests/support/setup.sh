@@ -65,7 +65,7 @@ packages_wanted() {
 # Prints the version of an installed package, or nothing.
 installed_version() {
     dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null |
-        sed -n 's/^installed //p' | head -n 1
+        sed -n 's/^installed //p' | head -n 1 || true
 }
 
 find_missing() {
