@@ -22,10 +22,11 @@ if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$op
     printf '%s\n' "$options" >"$dir/.options"
 fi
 
-# ninja -n prints what it would do; nothing to do takes milliseconds.
-if ! ninja -C "$dir" -n 2>/dev/null | grep -q 'no work to do'; then
-    echo "building $dir..."
+# ninja -n prints what it would do.
+if ninja -C "$dir" -n 2>/dev/null | grep -q 'no work to do'; then
+    exit 0
 fi
+echo "building $dir..."
 if ! ninja -C "$dir" --quiet; then
     echo "build: compiling into $dir failed; the compiler's words are above." >&2
     exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries come from bookworm-backports, which is added with the mirror and signing key
@@ -15,6 +15,9 @@ build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev li
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
 soak_packages=(podman buildah crun runc zstd debootstrap)
+# Running the built programs elsewhere takes the libraries alone (the container image).
+runtime_packages=()
+runtime_quic_packages=(libngtcp2-16 libngtcp2-crypto-gnutls8 libnghttp3-9)
 
 want=${1:-build}
 log=$(mktemp "${TMPDIR:-/tmp}/sluice-setup.XXXXXX")
@@ -33,8 +36,16 @@ read_system() {
         version=$(. /etc/os-release && echo "${VERSION_ID:-}")
     }
     case "$id-$version" in
-    debian-12) build_packages+=(libmsgpack-dev) test_packages+=(libclang-rt-14-dev) ;;
-    debian-13) build_packages+=(libmsgpack-c-dev) test_packages+=(libclang-rt-19-dev) ;;
+    debian-12)
+        build_packages+=(libmsgpack-dev)
+        test_packages+=(libclang-rt-14-dev)
+        runtime_packages+=(libuv1 libgnutls30 libmsgpackc2 libunistring2 libmicrohttpd12)
+        ;;
+    debian-13)
+        build_packages+=(libmsgpack-c-dev)
+        test_packages+=(libclang-rt-19-dev)
+        runtime_packages+=(libuv1t64 libgnutls30t64 libmsgpack-c2 libunistring5 libmicrohttpd12t64)
+        ;;
     *) fail "this installer knows Debian 12 and 13, and this is '${id:-unknown} $version'." \
         "With the libraries of README.md installed by hand, 'meson setup build && ninja -C build' builds Sluice." ;;
     esac
@@ -58,7 +69,8 @@ packages_wanted() {
         node_suffices || say nodejs npm
         [ "$want" = test ] || say "${soak_packages[@]}"
         ;;
-    *) fail "unknown target '$want': build, lint, test or soak." ;;
+    runtime) say "${runtime_packages[@]}" ;;
+    *) fail "unknown target '$want': build, lint, test, soak or runtime." ;;
     esac
 }
 
@@ -75,7 +87,10 @@ find_missing() {
     for package in $(packages_wanted); do
         [ -n "$(installed_version "$package")" ] || missing+=("$package")
     done
-    [ "$want" != lint ] || return 0
+    case $want in
+    lint) quic_packages=() ;;
+    runtime) quic_packages=("${runtime_quic_packages[@]}") ;;
+    esac
     for i in "${!quic_packages[@]}"; do
         version=$(installed_version "${quic_packages[$i]}")
         if [ -z "$version" ] || dpkg --compare-versions "$version" lt "${quic_floor[$i]}"; then
