@@ -60,6 +60,7 @@ enum fault_reach {
     X(BACKEND_PROTOCOL, "backend_protocol", BACKEND, "the application broke the protocol")         \
     X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
     X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
+    X(DRAINING, "draining", SESSION, "the proxy is shutting down and takes no new sessions")       \
     /* process */                                                                                  \
     X(SOCKET, "socket", PROCESS, "the operating system refused a socket operation")
 

@@ -40,6 +40,7 @@ ORDER = {
     "proxy/back": [
         ["upstream"],
         ["link"],
+        ["dial"],
         ["sock"],
     ],
     "proxy": [
@@ -47,9 +48,8 @@ ORDER = {
         ["server"],
         ["admin"],
         ["worker"],
-        ["gate"],
         ["relay", "bridge"],
-        ["route"],
+        ["gate", "route"],
         ["config"],
     ],
 }
@@ -58,7 +58,7 @@ ORDER = {
 TOWERS = {
     "relay": ["proxy/front/wt.h", "proxy/back/*.h", "protocol/*.h"],
     "bridge": ["proxy/front/wt.h", "proxy/back/*.h"],
-    "gate": ["proxy/front/wt.h"],
+    "gate": [],
     "worker": ["proxy/front/*.h", "proxy/back/upstream.h"],
     "server": ["proxy/front/tls.h", "proxy/front/udp.h", "proxy/front/steering.h"],
     "main": [],
@@ -74,8 +74,7 @@ LIBRARIES = {
     "gnutls/": ["proxy/front/tls*.c"],
     "uv.h": [
         "proxy/front/udp*.[ch]",
-        "proxy/back/sock*.[ch]",
-        "proxy/back/upstream*.[ch]",
+        "proxy/back/*.[ch]",
         "proxy/worker*.[ch]",
         "proxy/server*.[ch]",
         "proxy/admin*.[ch]",
