@@ -1,0 +1,685 @@
+/*
+ * conn - the life of a QUIC connection: made, fed with packets and time, ended.
+ *
+ * A hub owns the connections of one endpoint. A connection owns its ngtcp2 object, its TLS
+ * session, its timer and its ids at the endpoint. Whatever happens to it touches it; the flush at
+ * the end of the turn then writes (conn_write.c) or, if its end has begun, ends it:
+ * CONNECTION_CLOSE, the log line, closed() upward, and the ids pass to conn_closing.c.
+ *
+ * Callbacks of ngtcp2 come here, too; they record or tell upward, but write nothing.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+#include <ngtcp2/ngtcp2_crypto.h>
+
+#include "base/log.h"
+#include "base/stats.h"
+#include "front/conn_internal.h"
+
+#define H3_GENERAL_PROTOCOL_ERROR   0x101
+#define H3_NO_ERROR                 0x100
+#define TLS_NO_APPLICATION_PROTOCOL 120
+#define CLIENT_DCID_LEN             18
+#define ACTIVE_CID_LIMIT            4
+#define CLOSING_PERIODS             3            /* probe timeouts, RFC 9000 section 10.2 */
+#define DATAGRAM_FRAME_OVERHEAD     3            /* type and length of a DATAGRAM frame */
+#define SHORT_HEADER_OVERHEAD       (1 + 4 + 16) /* flags, packet number, AEAD tag */
+
+/* --- small things --- */
+
+void conn_touch(struct conn *c)
+{
+    if (!c->is_dead)
+        turn_touch(c->hub->env->turn, &c->flush);
+}
+
+bool conn_is_server(const struct conn *c)
+{
+    return c->hub->config.is_server;
+}
+
+struct env *conn_env(const struct conn *c)
+{
+    return c->hub->env;
+}
+
+uint64_t conn_pto(const struct conn *c)
+{
+    return ngtcp2_conn_get_pto(c->quic);
+}
+
+void conn_addresses(const struct conn *c, struct sockaddr_storage *local,
+                    struct sockaddr_storage *remote)
+{
+    const ngtcp2_path *path = ngtcp2_conn_get_path(c->quic);
+    memset(local, 0, sizeof(*local));
+    memset(remote, 0, sizeof(*remote));
+    memcpy(local, path->local.addr, path->local.addrlen);
+    memcpy(remote, path->remote.addr, path->remote.addrlen);
+}
+
+void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_suite)
+{
+    tls_session_info(c->tls, version, cipher_suite);
+}
+
+void conn_keep_alive(struct conn *c, bool on)
+{
+    uint64_t ns = c->hub->config.keep_alive_ns;
+    if (c->ending)
+        return;
+    ngtcp2_conn_set_keep_alive_timeout(c->quic, on && ns ? ns : UINT64_MAX);
+    conn_touch(c); /* the timer changes */
+}
+
+size_t conn_datagram_max(const struct conn *c)
+{
+    return c->datagram_max;
+}
+
+/* What fits a DATAGRAM frame alone in a packet of the path's present size, and what the peer
+ * takes (RFC 9221, section 3: its limit includes type and length). */
+static size_t compute_datagram_max(const struct conn *c)
+{
+    const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(c->quic);
+    size_t path = ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic);
+    size_t overhead = SHORT_HEADER_OVERHEAD + ngtcp2_conn_get_dcid(c->quic)->datalen;
+
+    if (!peer || peer->max_datagram_frame_size <= DATAGRAM_FRAME_OVERHEAD)
+        return 0;
+    size_t frame = path - overhead;
+    if (peer->max_datagram_frame_size < frame)
+        frame = (size_t)peer->max_datagram_frame_size;
+    return frame - DATAGRAM_FRAME_OVERHEAD;
+}
+
+static void update_datagram_max(struct conn *c)
+{
+    size_t max = compute_datagram_max(c);
+    if (c->ending || !c->established || max == c->datagram_max)
+        return;
+    c->datagram_max = max;
+    c->hub->ops->datagram_max_changed(c->user, max);
+}
+
+void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p)
+{
+    packet_address_set(&p->remote, path->remote.addr, path->remote.addrlen);
+    if (conn_is_server(c))
+        packet_address_set(&p->local, path->local.addr, path->local.addrlen);
+    else
+        p->local.len = 0; /* a client's system chooses */
+}
+
+/* --- the end --- */
+
+static void begin_end(struct conn *c, enum conn_ending how, enum fault fault, const char *text)
+{
+    c->ending = how;
+    c->fault = fault;
+    snprintf(c->text, sizeof(c->text), "%s", text ? text : "");
+    ngtcp2_ccerr_default(&c->close);
+    conn_touch(c);
+}
+
+static void keep_peers_text(struct conn *c, const ngtcp2_ccerr *err)
+{
+    size_t len = err->reasonlen < sizeof(c->text) - 1 ? err->reasonlen : sizeof(c->text) - 1;
+    if (len)
+        memcpy(c->text, err->reason, len);
+    c->text[len] = 0;
+    for (size_t i = 0; i < len; i++)
+        if (c->text[i] == 0)
+            c->text[i] = '?';
+}
+
+static void end_by_peer(struct conn *c)
+{
+    const ngtcp2_ccerr *err = ngtcp2_conn_get_ccerr(c->quic);
+    bool orderly = !c->is_reset && (err->type == NGTCP2_CCERR_TYPE_APPLICATION
+                                        ? err->error_code == H3_NO_ERROR || err->error_code == 0
+                                        : err->type == NGTCP2_CCERR_TYPE_TRANSPORT &&
+                                              err->error_code == NGTCP2_NO_ERROR);
+
+    begin_end(c, CONN_ENDS_DRAINS, orderly ? FAULT_NONE : FAULT_PEER_CLOSED, "");
+    if (c->is_reset) {
+        snprintf(c->text, sizeof(c->text), "stateless reset");
+        return;
+    }
+    keep_peers_text(c, err);
+    c->close.type = err->type;
+    c->close.error_code = err->error_code;
+}
+
+static void end_by_alert(struct conn *c, uint8_t alert)
+{
+    begin_end(c, CONN_ENDS_TOLD, FAULT_TLS, tls_alert_name(alert));
+    ngtcp2_ccerr_set_tls_alert(&c->close, alert, NULL, 0);
+}
+
+void conn_end_by_error(struct conn *c, int liberr)
+{
+    if (c->ending)
+        return;
+    switch (liberr) {
+    case NGTCP2_ERR_DRAINING:
+        end_by_peer(c);
+        return;
+    case NGTCP2_ERR_IDLE_CLOSE:
+        begin_end(c, CONN_ENDS_SILENT, FAULT_IDLE, "");
+        return;
+    case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
+        begin_end(c, CONN_ENDS_TOLD, FAULT_HANDSHAKE_TIMEOUT, "");
+        return;
+    case NGTCP2_ERR_CRYPTO:
+        end_by_alert(c, ngtcp2_conn_get_tls_alert(c->quic));
+        return;
+    case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
+        begin_end(c, CONN_ENDS_SILENT, FAULT_QUIC, "the server speaks no version of QUIC of ours");
+        return;
+    case NGTCP2_ERR_DROP_CONN: /* not even a beginning of a connection */
+    case NGTCP2_ERR_RETRY:
+        begin_end(c, CONN_ENDS_SILENT, FAULT_QUIC, ngtcp2_strerror(liberr));
+        return;
+    default:
+        begin_end(c, CONN_ENDS_TOLD, FAULT_QUIC, ngtcp2_strerror(liberr));
+        ngtcp2_ccerr_set_liberr(&c->close, liberr, NULL, 0);
+    }
+}
+
+void conn_fail(struct conn *c, enum fault fault, uint64_t code, const char *text)
+{
+    if (c->ending)
+        return;
+    begin_end(c, CONN_ENDS_TOLD, fault, text ? text : "");
+    ngtcp2_ccerr_set_application_error(&c->close, code, (const uint8_t *)c->text, strlen(c->text));
+}
+
+void conn_close(struct conn *c, uint64_t code, const char *text)
+{
+    conn_fail(c, FAULT_NONE, code, text);
+}
+
+void conn_end_by_upcall(struct conn *c, enum fault fault)
+{
+    conn_fail(c, fault, H3_GENERAL_PROTOCOL_ERROR, fault_sentence(fault));
+}
+
+int conn_callback_result(const struct conn *c)
+{
+    return c->ending ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static void format_address(char *to, size_t size, const struct packet_address *a)
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+    if (a->sa.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a->sa.v4.sin_addr, ip, sizeof(ip));
+        snprintf(to, size, "%s:%u", ip, ntohs(a->sa.v4.sin_port));
+    } else {
+        inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, ip, sizeof(ip));
+        snprintf(to, size, "[%s]:%u", ip, ntohs(a->sa.v6.sin6_port));
+    }
+}
+
+static void log_end(const struct conn *c, const struct packet_address *remote,
+                    const struct conn_end *end)
+{
+    char address[INET6_ADDRSTRLEN + 16];
+    format_address(address, sizeof(address), remote);
+    LOG(c->hub->env->log, INFO, c->established ? "conn.closed" : "conn.refused",
+        log_text("remote", address), log_text("fault", fault_name(c->fault)),
+        log_text("why", fault_sentence(c->fault)), log_text("by", end->by_peer ? "peer" : "us"),
+        log_uint("code", end->code), log_text("text", *c->text ? c->text : NULL));
+}
+
+/* Says goodbye on the wire, as the way of the end demands, and leaves the ids to conn_closing. */
+static void leave(struct conn *c, struct packet *p)
+{
+    ngtcp2_path_storage path;
+    ngtcp2_pkt_info info;
+    ngtcp2_ssize n = 0;
+    uint64_t period = CLOSING_PERIODS * ngtcp2_conn_get_pto(c->quic);
+
+    ngtcp2_path_storage_zero(&path);
+    if (c->ending == CONN_ENDS_TOLD)
+        n = ngtcp2_conn_write_connection_close(c->quic, &path.path, &info, c->hub->out,
+                                               ngtcp2_conn_get_max_tx_udp_payload_size(c->quic),
+                                               &c->close, timers_now(c->hub->env->timers));
+    if (n > 0) {
+        conn_path_to_packet(c, &path.path, p);
+        p->data = c->hub->out;
+        p->len = (size_t)n;
+        endpoint_transmit(c->hub->endpoint, p);
+    }
+    if (n > 0 || c->ending == CONN_ENDS_DRAINS)
+        conn_closing_new(c, p->data, p->len, &p->local, &p->remote, period);
+    else
+        endpoint_forget(c->hub->endpoint, &c->peer);
+}
+
+static void conn_free(void *owner)
+{
+    struct conn *c = owner;
+    conn_streams_free(c);
+    ngtcp2_conn_del(c->quic);
+    tls_session_free(c->tls);
+    free(c);
+}
+
+static void finish(struct conn *c)
+{
+    struct conn_hub *hub = c->hub;
+    struct packet p = {0};
+    struct conn_end end = {.fault = c->fault,
+                           .by_peer = c->ending == CONN_ENDS_DRAINS,
+                           .application = c->close.type == NGTCP2_CCERR_TYPE_APPLICATION,
+                           .code = c->close.error_code,
+                           .text = c->text};
+
+    conn_path_to_packet(c, ngtcp2_conn_get_path(c->quic), &p);
+    log_end(c, &p.remote, &end);
+    hub->env->stats->faults[c->fault]++;
+    leave(c, &p);
+    timer_stop(hub->env->timers, &c->timer);
+    c->is_dead = true;
+    if (c->has_user)
+        hub->ops->closed(c->user, &end);
+    LIST_REMOVE(c, entry);
+    hub->count--;
+    hub->env->stats->connections--;
+    turn_untouch(hub->env->turn, &c->flush);
+    turn_bury(hub->env->turn, &c->grave, conn_free, c);
+}
+
+/* --- turns, packets, time --- */
+
+static void flush(void *owner)
+{
+    struct conn *c = owner;
+    if (!c->ending)
+        conn_write(c);
+    if (c->ending && !c->is_dead)
+        finish(c);
+    else if (!c->ending)
+        update_datagram_max(c);
+}
+
+static void timer_fired(void *owner)
+{
+    struct conn *c = owner;
+    int rv = ngtcp2_conn_handle_expiry(c->quic, timers_now(c->hub->env->timers));
+    if (rv != 0)
+        conn_end_by_error(c, rv);
+    conn_touch(c);
+}
+
+static void packet_received(void *owner, const struct packet *p)
+{
+    struct conn *c = owner;
+    const ngtcp2_path *now = ngtcp2_conn_get_path(c->quic);
+    ngtcp2_pkt_info info = {.ecn = p->ecn};
+    ngtcp2_path path = {
+        .local = {.addr = (ngtcp2_sockaddr *)&p->local.sa.any, .addrlen = p->local.len},
+        .remote = {.addr = (ngtcp2_sockaddr *)&p->remote.sa.any, .addrlen = p->remote.len},
+    };
+
+    if (c->ending)
+        return;
+    if (!conn_is_server(c))
+        path.local = now->local; /* whatever address its system sends from, it does not move */
+    c->hub->note_count = 0;
+    conn_frames_watch(c);
+    int rv = ngtcp2_conn_read_pkt(c->quic, &path, &info, p->data, p->len,
+                                  timers_now(c->hub->env->timers));
+    conn_frames_watch(NULL);
+    if (rv != 0)
+        conn_end_by_error(c, rv);
+    else
+        conn_streams_after_read(c);
+    conn_touch(c);
+}
+
+/* --- callbacks of ngtcp2 --- */
+
+static void establish(struct conn *c)
+{
+    struct conn_hub *hub = c->hub;
+
+    if (c->established || c->ending)
+        return;
+    if (!tls_session_is_h3(c->tls)) { /* RFC 9114, section 3.1; a client may offer no ALPN at all */
+        end_by_alert(c, TLS_NO_APPLICATION_PROTOCOL);
+        return;
+    }
+    if (!c->has_user) {
+        c->user = hub->ops->accepted(hub->user, c);
+        c->has_user = true;
+    }
+    c->established = true;
+    c->datagram_max = compute_datagram_max(c);
+    if (c->ending)
+        return;
+    enum fault fault = hub->ops->established(c->user);
+    if (fault != FAULT_NONE)
+        conn_end_by_upcall(c, fault);
+}
+
+/* A server may send as soon as it has the key, before the client has proved to be there. */
+static int tx_key_installed(ngtcp2_conn *quic, ngtcp2_encryption_level level, void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    if (level == NGTCP2_ENCRYPTION_LEVEL_1RTT && conn_is_server(c))
+        establish(c);
+    return conn_callback_result(c);
+}
+
+static int handshake_completed(ngtcp2_conn *quic, void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    c->hub->env->stats->handshakes_completed++;
+    establish(c);
+    return conn_callback_result(c);
+}
+
+static int datagram_received(ngtcp2_conn *quic, uint32_t flags, const uint8_t *data, size_t len,
+                             void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    (void)flags;
+    if (c->established && !c->ending)
+        c->hub->ops->datagram_received(c->user, data, len);
+    return conn_callback_result(c);
+}
+
+static void random_bytes(uint8_t *dest, size_t len, const ngtcp2_rand_ctx *ctx)
+{
+    (void)ctx;
+    tls_random(dest, len);
+}
+
+static int new_connection_id(ngtcp2_conn *quic, ngtcp2_cid *cid, uint8_t *token, size_t len,
+                             void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    assert(len == ENDPOINT_CID_LEN);
+    endpoint_make_cid(c->hub->endpoint, &c->peer, cid->data);
+    cid->datalen = len;
+    endpoint_reset_token(c->hub->endpoint, cid->data, len, token);
+    return 0;
+}
+
+static int remove_connection_id(ngtcp2_conn *quic, const ngtcp2_cid *cid, void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    endpoint_unmap(c->hub->endpoint, &c->peer, cid->data, cid->datalen);
+    return 0;
+}
+
+static int stateless_reset_received(ngtcp2_conn *quic, const ngtcp2_pkt_stateless_reset *sr,
+                                    void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    (void)sr;
+    c->is_reset = true;
+    return 0;
+}
+
+static void fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
+{
+    memset(cb, 0, sizeof(*cb));
+    if (is_server) {
+        cb->recv_client_initial = ngtcp2_crypto_recv_client_initial_cb;
+    } else {
+        cb->client_initial = ngtcp2_crypto_client_initial_cb;
+        cb->recv_retry = ngtcp2_crypto_recv_retry_cb;
+    }
+    cb->recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    cb->encrypt = ngtcp2_crypto_encrypt_cb;
+#ifdef HAVE_RECV_STOP_SENDING
+    cb->decrypt = ngtcp2_crypto_decrypt_cb;
+#else
+    cb->decrypt = conn_frames_decrypt;
+#endif
+    cb->hp_mask = ngtcp2_crypto_hp_mask_cb;
+    cb->update_key = ngtcp2_crypto_update_key_cb;
+    cb->delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;
+    cb->delete_crypto_cipher_ctx = ngtcp2_crypto_delete_crypto_cipher_ctx_cb;
+    cb->get_path_challenge_data = ngtcp2_crypto_get_path_challenge_data_cb;
+    cb->version_negotiation = ngtcp2_crypto_version_negotiation_cb;
+    cb->rand = random_bytes;
+    cb->get_new_connection_id = new_connection_id;
+    cb->remove_connection_id = remove_connection_id;
+    cb->recv_stateless_reset = stateless_reset_received;
+    cb->recv_tx_key = tx_key_installed;
+    cb->handshake_completed = handshake_completed;
+    cb->recv_datagram = datagram_received;
+    conn_stream_callbacks(cb);
+}
+
+/* --- making one --- */
+
+static void fill_params(ngtcp2_transport_params *params, const struct conn_config *config)
+{
+    ngtcp2_transport_params_default(params);
+    params->initial_max_data = config->max_data;
+    params->initial_max_stream_data_bidi_local = config->max_stream_data;
+    params->initial_max_stream_data_bidi_remote = config->max_stream_data;
+    params->initial_max_stream_data_uni = config->max_stream_data;
+    params->initial_max_streams_bidi = config->max_streams_bidi;
+    params->initial_max_streams_uni = config->max_streams_uni;
+    params->max_idle_timeout = config->idle_timeout_ns;
+    params->max_datagram_frame_size = config->max_datagram_frame_size;
+    params->active_connection_id_limit = ACTIVE_CID_LIMIT;
+}
+
+static void fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)
+{
+    ngtcp2_settings_default(settings);
+    settings->initial_ts = timers_now(hub->env->timers);
+    if (hub->config.handshake_timeout_ns)
+        settings->handshake_timeout = hub->config.handshake_timeout_ns;
+}
+
+static struct ngtcp2_conn *tls_asks_conn(void *user)
+{
+    return ((struct conn *)user)->quic;
+}
+
+static struct conn *conn_new(struct conn_hub *hub)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    if (!c)
+        abort();
+    c->hub = hub;
+    endpoint_peer_init(&c->peer, packet_received, c);
+    timer_init(&c->timer, timer_fired, c);
+    turn_flush_init(&c->flush, TURN_FRONT, flush, c);
+    return c;
+}
+
+static void conn_adopt(struct conn *c)
+{
+    LIST_INSERT_HEAD(&c->hub->conns, c, entry);
+    c->hub->count++;
+    c->hub->env->stats->connections++;
+    ngtcp2_conn_set_tls_native_handle(c->quic, tls_session_native(c->tls));
+}
+
+/* One that could not be made. */
+static void conn_discard(struct conn *c)
+{
+    endpoint_forget(c->hub->endpoint, &c->peer);
+    ngtcp2_conn_del(c->quic);
+    tls_session_free(c->tls);
+    free(c);
+}
+
+static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
+                               const struct packet *p)
+{
+    struct conn *c = conn_new(hub);
+    ngtcp2_callbacks callbacks;
+    ngtcp2_settings settings;
+    ngtcp2_transport_params params;
+    ngtcp2_cid scid = {.datalen = ENDPOINT_CID_LEN};
+    ngtcp2_path path = {
+        .local = {.addr = (ngtcp2_sockaddr *)&p->local.sa.any, .addrlen = p->local.len},
+        .remote = {.addr = (ngtcp2_sockaddr *)&p->remote.sa.any, .addrlen = p->remote.len},
+    };
+
+    fill_callbacks(&callbacks, true);
+    fill_settings(&settings, hub);
+    fill_params(&params, &hub->config);
+    endpoint_make_cid(hub->endpoint, &c->peer, scid.data);
+    params.original_dcid = hd->dcid;
+    params.original_dcid_present = 1;
+    params.stateless_reset_token_present = 1;
+    endpoint_reset_token(hub->endpoint, scid.data, scid.datalen, params.stateless_reset_token);
+    /* A ClientHello may take several packets, all under the id that the client made up. */
+    endpoint_map(hub->endpoint, &c->peer, hd->dcid.data, hd->dcid.datalen);
+    c->tls = tls_session_new(hub->config.tls, tls_asks_conn, c, NULL);
+    if (!c->tls || ngtcp2_conn_server_new(&c->quic, &hd->scid, &scid, &path, hd->version,
+                                          &callbacks, &settings, &params, NULL, c) != 0) {
+        conn_discard(c);
+        return NULL;
+    }
+    conn_adopt(c);
+    return c;
+}
+
+/* RFC 9000, section 5.2.2: at once, without a connection. */
+static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p)
+{
+    uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
+    ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(
+        out, sizeof(out), hd->version, &hd->scid, &hd->dcid, NGTCP2_CONNECTION_REFUSED, NULL, 0);
+    if (n <= 0)
+        return;
+    struct packet answer = {.data = out, .len = (size_t)n, .local = p->local, .remote = p->remote};
+    endpoint_transmit(hub->endpoint, &answer);
+}
+
+static void accept_packet(void *user, const struct packet *p)
+{
+    struct conn_hub *hub = user;
+    ngtcp2_pkt_hd hd;
+
+    if (ngtcp2_accept(&hd, p->data, p->len) != 0) {
+        hub->env->stats->packets_dropped++;
+        return;
+    }
+    if (hub->is_stopped) {
+        refuse(hub, &hd, p);
+        return;
+    }
+    struct conn *c = server_new(hub, &hd, p);
+    if (!c) {
+        refuse(hub, &hd, p);
+        return;
+    }
+    hub->env->stats->connections_accepted++;
+    packet_received(c, p);
+}
+
+/* The address of a client before its system has chosen one. */
+static struct packet_address wildcard(const struct sockaddr *remote)
+{
+    struct packet_address a = {0};
+    a.sa.any.sa_family = remote->sa_family;
+    a.len = remote->sa_family == AF_INET ? sizeof(a.sa.v4) : sizeof(a.sa.v6);
+    return a;
+}
+
+struct conn *conn_connect(struct conn_hub *hub, const struct sockaddr *remote, socklen_t remote_len,
+                          const char *server_name, void *user)
+{
+    struct conn *c = conn_new(hub);
+    struct packet_address local = wildcard(remote);
+    ngtcp2_callbacks callbacks;
+    ngtcp2_settings settings;
+    ngtcp2_transport_params params;
+    ngtcp2_cid scid = {.datalen = ENDPOINT_CID_LEN}, dcid = {.datalen = CLIENT_DCID_LEN};
+    ngtcp2_path path = {
+        .local = {.addr = &local.sa.any, .addrlen = local.len},
+        .remote = {.addr = (ngtcp2_sockaddr *)remote, .addrlen = remote_len},
+    };
+
+    assert(!hub->config.is_server);
+    fill_callbacks(&callbacks, false);
+    fill_settings(&settings, hub);
+    fill_params(&params, &hub->config);
+    endpoint_make_cid(hub->endpoint, &c->peer, scid.data);
+    tls_random(dcid.data, dcid.datalen);
+    c->user = user;
+    c->has_user = true;
+    c->tls = tls_session_new(hub->config.tls, tls_asks_conn, c, server_name);
+    if (!c->tls || ngtcp2_conn_client_new(&c->quic, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1,
+                                          &callbacks, &settings, &params, NULL, c) != 0) {
+        conn_discard(c);
+        return NULL;
+    }
+    conn_adopt(c);
+    conn_touch(c);
+    return c;
+}
+
+/* --- the hub --- */
+
+struct conn_hub *conn_hub_new(struct env *env, struct endpoint *endpoint,
+                              const struct conn_config *config, const struct conn_ops *ops,
+                              void *hub_user)
+{
+    struct conn_hub *hub = calloc(1, sizeof(*hub));
+    if (!hub)
+        abort();
+    hub->env = env;
+    hub->endpoint = endpoint;
+    hub->config = *config;
+    hub->ops = ops;
+    hub->user = hub_user;
+    LIST_INIT(&hub->conns);
+    LIST_INIT(&hub->closing);
+    if (config->is_server)
+        endpoint_listen(endpoint, accept_packet, hub);
+    return hub;
+}
+
+void conn_hub_free(struct conn_hub *hub)
+{
+    if (!hub)
+        return;
+    assert(hub->count == 0);
+    if (hub->config.is_server)
+        endpoint_listen(hub->endpoint, NULL, NULL);
+    conn_closing_free_all(hub);
+    free(hub->notes);
+    free(hub);
+}
+
+void conn_hub_stop(struct conn_hub *hub)
+{
+    hub->is_stopped = true;
+}
+
+void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text)
+{
+    struct conn *c;
+    LIST_FOREACH (c, &hub->conns, entry)
+        conn_close(c, code, text);
+}
+
+size_t conn_hub_count(const struct conn_hub *hub)
+{
+    return hub->count;
+}

@@ -1,0 +1,141 @@
+/*
+ * conn_internal - what the files of conn share among themselves; nobody else includes it.
+ *
+ *      conn.c          the life of a connection: made, fed, timed, ended
+ *      conn_stream.c   its streams and what ngtcp2 tells about them
+ *      conn_write.c    its flush: pulls pieces, fills packets, hands over batches
+ *      conn_frames.c   finds STOP_SENDING frames, which ngtcp2 before 1.24 does not tell
+ *      conn_closing.c  what is left of it after its end, until late packets have died out
+ */
+#ifndef FRONT_CONN_INTERNAL_H
+#define FRONT_CONN_INTERNAL_H
+
+#include <sys/queue.h>
+
+#include <ngtcp2/ngtcp2.h>
+
+#include "base/siphash.h"
+#include "base/timers.h"
+#include "base/turn.h"
+#include "front/conn.h"
+#include "front/endpoint.h"
+#include "front/tls.h"
+
+/* Peers choose stream ids; wherever a table is used, hash_key must be in scope. */
+#define HASH_FUNCTION(key, len, value) ((value) = (unsigned)siphash(hash_key, key, len))
+#define uthash_fatal(msg)              abort()
+#include <uthash.h>
+
+#define CONN_TEXT_MAX  256   /* of a close, ours or the peer's, kept for the log */
+#define CONN_BATCH_MAX 65000 /* bytes in one hand-over: GSO's limit less headers */
+#define CONN_GSO_MAX   64    /* payloads in one hand-over */
+#define CONN_SLOT_LEN  1500  /* at least the largest payload that ngtcp2 is told to send */
+
+/* How a connection goes, once it does. */
+enum conn_ending {
+    CONN_ALIVE,
+    CONN_ENDS_TOLD,   /* with CONNECTION_CLOSE; then the closing period */
+    CONN_ENDS_DRAINS, /* the peer closed; then the draining period */
+    CONN_ENDS_SILENT, /* timed out, or never was one: nothing is sent */
+};
+
+struct conn_stream {
+    UT_hash_handle hh;
+    int64_t id;
+    void *user;
+    uint64_t written; /* bytes put into packets */
+    uint64_t acked;
+    bool fin_written, fin_acked; /* fin_acked: told upward */
+    bool blocked;                /* answered CONN_BLOCKED, no stream_unblocked yet */
+    bool stopped;                /* STOP_SENDING was told upward */
+};
+
+/* Something in the packet that is being read, to be told when ngtcp2 has read all of it. */
+struct conn_note {
+    int64_t stream_id;
+    uint64_t code;
+    bool is_reset; /* RESET_STREAM; otherwise STOP_SENDING */
+};
+
+struct conn {
+    struct conn_hub *hub;
+    LIST_ENTRY(conn) entry;
+    ngtcp2_conn *quic;
+    struct tls_session *tls;
+    struct endpoint_peer peer;
+    struct timer timer;
+    struct turn_flush flush;
+    struct turn_grave grave;
+    void *user;
+    bool has_user;    /* upcalls may be made: a client's always, a server's once accepted */
+    bool established; /* told upward */
+    bool is_dead;     /* closed was told; waits for the end of the turn */
+    bool is_reset;    /* a stateless reset came in */
+    struct conn_stream *streams;
+    size_t orphans, slots_withheld; /* see close_orphan in conn_stream.c */
+    size_t datagram_max;
+    /* the end */
+    enum conn_ending ending;
+    enum fault fault;
+    ngtcp2_ccerr close; /* what CONNECTION_CLOSE says; its reason is text */
+    char text[CONN_TEXT_MAX];
+};
+
+LIST_HEAD(conn_list, conn);
+LIST_HEAD(conn_closing_list, conn_closing);
+
+struct conn_hub {
+    struct env *env;
+    struct endpoint *endpoint;
+    struct conn_config config;
+    const struct conn_ops *ops;
+    void *user;
+    bool is_stopped;
+    struct conn_list conns;
+    size_t count;
+    struct conn_closing_list closing;
+    /* of the packet being read; grows with need */
+    struct conn_note *notes;
+    size_t note_count, note_room;
+    /* the batch being filled by a flush */
+    uint8_t out[CONN_BATCH_MAX + CONN_SLOT_LEN];
+};
+
+/* conn.c */
+/* Begins the end, if it has not begun: what is left happens in the flush. liberr is an error of
+ * ngtcp2's. */
+void conn_end_by_error(struct conn *c, int liberr);
+void conn_end_by_upcall(struct conn *c, enum fault fault);
+/* Tells what a function of ngtcp2 wants back from a callback: 0, or failure if it is ending. */
+int conn_callback_result(const struct conn *c);
+void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p);
+
+/* conn_stream.c */
+void conn_stream_callbacks(ngtcp2_callbacks *callbacks);
+void conn_note(struct conn_hub *hub, int64_t stream_id, uint64_t code, bool is_reset);
+struct conn_stream *conn_stream_find(const struct conn *c, int64_t stream_id);
+/* Upcalls that had to wait until ngtcp2 had read the whole packet. */
+void conn_streams_after_read(struct conn *c);
+void conn_streams_free(struct conn *c);
+
+/* conn_frames.c */
+/* Looks into everything that c decrypts from now on; NULL ends it. */
+void conn_frames_watch(struct conn *c);
+int conn_frames_decrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
+                        const ngtcp2_crypto_aead_ctx *aead_ctx, const uint8_t *ciphertext,
+                        size_t ciphertext_len, const uint8_t *nonce, size_t nonce_len,
+                        const uint8_t *aad, size_t aad_len);
+
+/* conn_write.c */
+/* The turn's flush of a living connection: writes what there is, sets the timer. */
+void conn_write(struct conn *c);
+
+/* conn_closing.c */
+/* Takes over the connection ids of c and answers its late packets with these bytes (none if len is
+ * 0) for the given time. */
+void conn_closing_new(struct conn *c, const uint8_t *packet, size_t len,
+                      const struct packet_address *local, const struct packet_address *remote,
+                      uint64_t period_ns);
+void conn_closing_free_all(struct conn_hub *hub);
+
+#endif

@@ -1,0 +1,311 @@
+/*
+ * conn_stream - the streams of a connection, and what ngtcp2 tells about them.
+ *
+ * Owns one small struct per stream that ngtcp2 knows, in a table by number. Credit: ngtcp2 itself
+ * gives back what it never delivered (the gap that a RESET_STREAM leaves, all that follows a
+ * STOP_SENDING); what was delivered is given back by conn_stream_consumed alone.
+ *
+ * Callbacks run inside ngtcp2, so they record or tell upward but write nothing.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/stats.h"
+#include "front/conn_internal.h"
+
+#define ORPHANS_MAX 1024 /* see close_orphan */
+
+struct conn_stream *conn_stream_find(const struct conn *c, int64_t stream_id)
+{
+    const uint8_t *hash_key = c->hub->env->hash_key;
+    struct conn_stream *st;
+    HASH_FIND(hh, c->streams, &stream_id, sizeof(stream_id), st);
+    return st;
+}
+
+static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *user)
+{
+    const uint8_t *hash_key = c->hub->env->hash_key;
+    struct conn_stream *st = calloc(1, sizeof(*st));
+    if (!st)
+        abort();
+    st->id = stream_id;
+    st->user = user;
+    HASH_ADD(hh, c->streams, id, sizeof(st->id), st);
+    return st;
+}
+
+static void stream_free(struct conn *c, struct conn_stream *st)
+{
+    HASH_DEL(c->streams, st);
+    free(st);
+}
+
+void conn_streams_free(struct conn *c)
+{
+    struct conn_stream *st, *next;
+    HASH_ITER (hh, c->streams, st, next)
+        stream_free(c, st);
+}
+
+/* --- callbacks of ngtcp2 --- */
+
+static int opened(ngtcp2_conn *quic, int64_t stream_id, void *user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_new(c, stream_id, NULL);
+    int rv = ngtcp2_conn_set_stream_user_data(quic, stream_id, st);
+    assert(rv == 0);
+    if (!c->ending)
+        c->hub->ops->stream_opened(c->user, stream_id);
+    return conn_callback_result(c);
+}
+
+static int received(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64_t offset,
+                    const uint8_t *data, size_t len, void *user, void *stream_user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_user;
+    (void)quic;
+    (void)offset;
+
+    if (!c->ending) {
+        enum fault fault = c->hub->ops->stream_received(c->user, stream_id, st->user, data, len,
+                                                        (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0);
+        if (fault != FAULT_NONE)
+            conn_end_by_upcall(c, fault);
+    }
+    return conn_callback_result(c);
+}
+
+static int acked(ngtcp2_conn *quic, int64_t stream_id, uint64_t offset, uint64_t len, void *user,
+                 void *stream_user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_user;
+    (void)quic;
+    (void)offset;
+
+    st->acked += len;
+    bool fin = st->fin_written && !st->fin_acked && st->acked == st->written;
+    if (fin)
+        st->fin_acked = true;
+    if ((len || fin) && !c->ending)
+        c->hub->ops->stream_acked(c->user, stream_id, st->user, (size_t)len, fin);
+    return conn_callback_result(c);
+}
+
+static int closed(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64_t code, void *user,
+                  void *stream_user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_user;
+    (void)quic;
+    (void)flags;
+    (void)code;
+
+    if (!st) /* ended before, as an orphan */
+        return conn_callback_result(c);
+    void *above = st->user;
+    stream_free(c, st);
+    if (!c->ending)
+        c->hub->ops->stream_closed(c->user, stream_id, above);
+    return conn_callback_result(c);
+}
+
+static int reset(ngtcp2_conn *quic, int64_t stream_id, uint64_t final_size, uint64_t code,
+                 void *user, void *stream_user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_user;
+    (void)quic;
+    (void)final_size;
+
+    if (!ngtcp2_is_bidi_stream(stream_id))
+        conn_note(c->hub, stream_id, 0, true);
+    if (!c->ending)
+        c->hub->ops->stream_reset(c->user, stream_id, st->user, code);
+    return conn_callback_result(c);
+}
+
+static int window_grew(ngtcp2_conn *quic, int64_t stream_id, uint64_t max, void *user,
+                       void *stream_user)
+{
+    struct conn *c = user;
+    struct conn_stream *st = stream_user;
+    (void)quic;
+    (void)max;
+
+    if (st && st->blocked) {
+        st->blocked = false;
+        if (!c->ending)
+            c->hub->ops->stream_unblocked(c->user, stream_id, st->user);
+    }
+    return conn_callback_result(c);
+}
+
+static int streams_grew(struct conn *c, bool unidirectional)
+{
+    if (c->established && !c->ending)
+        c->hub->ops->streams_available(c->user, unidirectional);
+    return conn_callback_result(c);
+}
+
+static int bidi_grew(ngtcp2_conn *quic, uint64_t max, void *user)
+{
+    (void)quic;
+    (void)max;
+    return streams_grew(user, false);
+}
+
+static int uni_grew(ngtcp2_conn *quic, uint64_t max, void *user)
+{
+    (void)quic;
+    (void)max;
+    return streams_grew(user, true);
+}
+
+static void tell_stopped(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    /* A stream that is gone, or whose every byte has arrived, has nothing to stop. */
+    if (!st || st->stopped || st->fin_acked || c->ending)
+        return;
+    st->stopped = true;
+    c->hub->ops->stream_stopped(c->user, stream_id, st->user, code);
+}
+
+#ifdef HAVE_RECV_STOP_SENDING
+static int stopped(ngtcp2_conn *quic, int64_t stream_id, uint64_t code, void *user,
+                   void *stream_user)
+{
+    (void)quic;
+    (void)stream_user;
+    tell_stopped(user, stream_id, code);
+    return conn_callback_result(user);
+}
+#endif
+
+void conn_stream_callbacks(ngtcp2_callbacks *cb)
+{
+    cb->stream_open = opened;
+    cb->recv_stream_data = received;
+    cb->acked_stream_data_offset = acked;
+    cb->stream_close = closed;
+    cb->stream_reset = reset;
+    cb->extend_max_stream_data = window_grew;
+    cb->extend_max_local_streams_bidi = bidi_grew;
+    cb->extend_max_local_streams_uni = uni_grew;
+#ifdef HAVE_RECV_STOP_SENDING
+    cb->recv_stop_sending = stopped;
+#endif
+}
+
+/* ngtcp2 forgets to close a unidirectional stream of the peer's whose very first frame is a
+ * RESET_STREAM (the peer gave up before it sent, or the network reordered). We tell upward that it
+ * has closed. ngtcp2 keeps a few hundred bytes for it, so a connection gets only so many of these
+ * slots back. */
+static void close_orphan(struct conn *c, int64_t stream_id)
+{
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    if (!st || c->ending)
+        return;
+    void *above = st->user;
+    ngtcp2_conn_set_stream_user_data(c->quic, stream_id, NULL);
+    stream_free(c, st);
+    if (++c->orphans > ORPHANS_MAX)
+        c->slots_withheld++;
+    c->hub->ops->stream_closed(c->user, stream_id, above);
+}
+
+void conn_note(struct conn_hub *hub, int64_t stream_id, uint64_t code, bool is_reset)
+{
+    if (hub->note_count == hub->note_room) {
+        hub->note_room = hub->note_room ? hub->note_room * 2 : 16;
+        hub->notes = realloc(hub->notes, hub->note_room * sizeof(*hub->notes));
+        if (!hub->notes)
+            abort();
+    }
+    hub->notes[hub->note_count++] =
+        (struct conn_note){.stream_id = stream_id, .code = code, .is_reset = is_reset};
+}
+
+void conn_streams_after_read(struct conn *c)
+{
+    struct conn_hub *hub = c->hub;
+    for (size_t i = 0; i < hub->note_count; i++)
+        if (hub->notes[i].is_reset)
+            close_orphan(c, hub->notes[i].stream_id);
+        else
+            tell_stopped(c, hub->notes[i].stream_id, hub->notes[i].code);
+}
+
+/* --- what upper modules ask --- */
+
+bool conn_stream_is_remote(const struct conn *c, int64_t stream_id)
+{
+    return !ngtcp2_conn_is_local_stream(c->quic, stream_id);
+}
+
+bool conn_stream_open(struct conn *c, bool unidirectional, int64_t *stream_id, void *stream_user)
+{
+    if (c->ending || !c->established)
+        return false;
+    int rv = unidirectional ? ngtcp2_conn_open_uni_stream(c->quic, stream_id, NULL)
+                            : ngtcp2_conn_open_bidi_stream(c->quic, stream_id, NULL);
+    if (rv != 0)
+        return false;
+    struct conn_stream *st = stream_new(c, *stream_id, stream_user);
+    rv = ngtcp2_conn_set_stream_user_data(c->quic, *stream_id, st);
+    assert(rv == 0);
+    conn_touch(c);
+    return true;
+}
+
+void conn_stream_set_user(struct conn *c, int64_t stream_id, void *stream_user)
+{
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    if (st)
+        st->user = stream_user;
+}
+
+void conn_stream_reset(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    if (c->ending || !conn_stream_find(c, stream_id))
+        return;
+    int rv = ngtcp2_conn_shutdown_stream_write(c->quic, 0, stream_id, code);
+    assert(rv != NGTCP2_ERR_INVALID_ARGUMENT);
+    conn_touch(c);
+}
+
+void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    if (c->ending || !conn_stream_find(c, stream_id))
+        return;
+    int rv = ngtcp2_conn_shutdown_stream_read(c->quic, 0, stream_id, code);
+    assert(rv != NGTCP2_ERR_INVALID_ARGUMENT);
+    conn_touch(c);
+}
+
+void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len)
+{
+    if (c->ending || len == 0)
+        return;
+    if (conn_stream_find(c, stream_id))
+        ngtcp2_conn_extend_max_stream_offset(c->quic, stream_id, len);
+    ngtcp2_conn_extend_max_offset(c->quic, len);
+    conn_touch(c);
+}
+
+void conn_stream_slot_free(struct conn *c, int64_t stream_id)
+{
+    if (c->ending)
+        return;
+    if (ngtcp2_is_bidi_stream(stream_id))
+        ngtcp2_conn_extend_max_streams_bidi(c->quic, 1);
+    else if (c->slots_withheld)
+        c->slots_withheld--;
+    else
+        ngtcp2_conn_extend_max_streams_uni(c->quic, 1);
+    conn_touch(c);
+}
