@@ -51,20 +51,21 @@ ORDER = {
         ["relay", "bridge"],
         ["gate", "route"],
         ["config"],
+        ["certificate", "inbox", "address"],
     ],
 }
 
-# Only relay and bridge know both towers. worker and server put the parts together.
+# What the modules of proxy/ itself may use of the towers: the others nothing. Only relay and bridge
+# know both; worker and server put the parts together.
 TOWERS = {
     "relay": ["proxy/front/wt.h", "proxy/back/*.h", "protocol/*.h"],
     "bridge": ["proxy/front/wt.h", "proxy/back/*.h"],
     "gate": [],
     "worker": ["proxy/front/*.h", "proxy/back/upstream.h"],
     "server": ["proxy/front/tls.h", "proxy/front/udp.h", "proxy/front/steering.h"],
-    "main": [],
-    "admin": [],
-    "config": [],
-    "route": [],
+    "certificate": ["proxy/front/tls.h"],
+    "address": ["proxy/front/packet.h"],
+    "inbox": ["proxy/front/packet.h"],
 }
 
 # Each library in as few files as can be: these alone may include its headers (tests may, too).
@@ -82,7 +83,7 @@ LIBRARIES = {
     ],
     "msgpack": ["protocol/message*.[ch]"],
     "microhttpd.h": ["proxy/admin*.c"],
-    "unistr.h": ["proxy/base/*.c", "protocol/*.c"],
+    "unistr.h": ["proxy/base/*.c", "proxy/front/capsule.c", "protocol/*.c"],
     "uthash.h": ["proxy/*", "backends/c/*"],
 }
 
