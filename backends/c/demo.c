@@ -13,7 +13,7 @@
 #include "sluice_app.h"
 
 static const char help[] =
-    "Usage: sluice-demo [--verbose] ADDRESS\n"
+    "Usage: sluice-demo --bind ADDRESS [--verbose]\n"
     "\n"
     "The demo application for Sluice. Listens on ADDRESS, which is unix:PATH or tcp:HOST:PORT,\n"
     "and answers the WebTransport sessions that Sluice brings.\n"
@@ -50,8 +50,9 @@ static const char help[] =
     "  /silent                      never answers\n"
     "  /crash                       accepts, then drops the connection; ?when=before: before that\n"
     "\n"
-    "  --verbose  a line for each session on standard error\n"
-    "  --help     this text\n";
+    "  --bind ADDRESS  where to listen\n"
+    "  --verbose       a line for each session on standard error\n"
+    "  --help          this text\n";
 
 static const char greeting[] = "Hello from the application.\n";
 
@@ -472,14 +473,17 @@ static const char *parse_arguments(int argc, char **argv)
         }
         if (strcmp(argv[i], "--verbose") == 0)
             verbose = true;
-        else if (argv[i][0] == '-' || address) {
+        else if (strcmp(argv[i], "--bind") == 0 && argv[i + 1])
+            address = argv[++i];
+        else {
             fprintf(stderr, "sluice-demo: do not know what to do with %s; see --help\n", argv[i]);
             exit(2);
-        } else
-            address = argv[i];
+        }
     }
     if (!address) {
-        fprintf(stderr, "sluice-demo: where to listen? unix:PATH or tcp:HOST:PORT; see --help\n");
+        fprintf(
+            stderr,
+            "sluice-demo: where to listen? --bind unix:PATH or --bind tcp:HOST:PORT; see --help\n");
         exit(2);
     }
     return address;
