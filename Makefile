@@ -6,6 +6,8 @@ PORT  ?= 4433
 ADMIN ?= localhost:8080
 SUITE ?=
 
+# Debian's own, which sees the modules that Debian's packages bring.
+python = /usr/bin/python3
 setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
@@ -19,7 +21,7 @@ help: ## show this
 run: ## install what is needed, build, and start the demo (Ctrl-C ends it)
 	@$(setup) build
 	@$(build) build
-	@exec python3 tests/support/demo.py --port $(PORT) --admin $(ADMIN)
+	@exec $(python) tests/support/demo.py --port $(PORT) --admin $(ADMIN)
 
 build: ## install what is needed and build into build/
 	@$(setup) build
@@ -27,15 +29,15 @@ build: ## install what is needed and build into build/
 
 test: ## run every test once (under 15 minutes)
 	@$(setup) test
-	@python3 tests/support/run.py $(SUITE)
+	@$(python) tests/support/run.py $(SUITE)
 
 soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the container image
 	@$(setup) soak
-	@python3 tests/support/run.py --soak $(SUITE)
+	@$(python) tests/support/run.py --soak $(SUITE)
 
 lint: ## check the architecture and the formatting
 	@$(setup) lint
-	@python3 tests/lint/lint.py
+	@$(python) tests/lint/lint.py
 
 format: ## format the C code
 	@$(setup) lint

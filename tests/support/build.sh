@@ -27,7 +27,10 @@ if ninja -C "$dir" -n 2>/dev/null | grep -q 'no work to do'; then
     exit 0
 fi
 echo "building $dir..."
-if ! ninja -C "$dir" --quiet; then
+if ! out=$(ninja -C "$dir" 2>&1); then
+    printf '%s\n' "$out" | sed '/^\[[0-9/]*\] Compiling/d' | tail -n 60 >&2
     echo "build: compiling into $dir failed; the compiler's words are above." >&2
     exit 1
 fi
+# A clean build has nothing to say.
+printf '%s\n' "$out" | grep -A 8 'warning:' || true
