@@ -166,4 +166,7 @@ size_t message_scope_path(const uint8_t *raw, size_t len, char *to);
 /* "webtransport.stream.send"; "" for UNKNOWN. */
 const char *message_type_name(enum message_type type);
 
+/* The version of msgpack-c at run time. */
+const char *message_library(void);
+
 #endif

@@ -337,3 +337,8 @@ bool message_decode(struct message_decoder *d, const uint8_t *body, size_t len, 
         fault->stream_id = out->stream_id;
     return good;
 }
+
+const char *message_library(void)
+{
+    return msgpack_version();
+}

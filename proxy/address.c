@@ -134,15 +134,11 @@ void address_set_port(struct packet_address *a, unsigned port)
         a->sa.v6.sin6_port = htons((uint16_t)port);
 }
 
-void address_format(const struct packet_address *a, char to[ADDRESS_TEXT_SIZE])
+void address_host(const struct packet_address *a, char to[ADDRESS_TEXT_SIZE])
 {
-    char host[INET6_ADDRSTRLEN] = "?";
+    const void *bytes = a->sa.any.sa_family == AF_INET ? (const void *)&a->sa.v4.sin_addr
+                                                       : (const void *)&a->sa.v6.sin6_addr;
 
-    if (a->sa.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->sa.v4.sin_addr, host, sizeof(host));
-        snprintf(to, ADDRESS_TEXT_SIZE, "%s:%u", host, address_port(a));
-    } else {
-        inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, host, sizeof(host));
-        snprintf(to, ADDRESS_TEXT_SIZE, "[%s]:%u", host, address_port(a));
-    }
+    if (!inet_ntop(a->sa.any.sa_family, bytes, to, ADDRESS_TEXT_SIZE))
+        to[0] = '\0';
 }

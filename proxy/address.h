@@ -27,7 +27,7 @@ size_t address_resolve(const char *text, struct packet_address *to, size_t max, 
 bool address_is_any(const struct packet_address *a);
 unsigned address_port(const struct packet_address *a);
 void address_set_port(struct packet_address *a, unsigned port);
-/* Writes 127.0.0.1:4433 or [::1]:4433. */
-void address_format(const struct packet_address *a, char to[ADDRESS_TEXT_SIZE]);
+/* Writes the host alone: 127.0.0.1 or ::1. */
+void address_host(const struct packet_address *a, char to[ADDRESS_TEXT_SIZE]);
 
 #endif

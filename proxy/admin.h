@@ -8,8 +8,9 @@
  *     GET /...                the demo page, which is part of the program
  *
  * hashes are for a browser's serverCertificateHashes; the list is empty if the certificate lives
- * too long for that (then an ordinary, trusted one is meant). HOST is the one by which the client
- * reached this listener. Everything happens on the given loop.
+ * too long for that (then an ordinary, trusted one is meant). HOST is where the server listens or,
+ * if that is everywhere, the host by which the client reached this listener. Everything happens on
+ * the given loop.
  */
 #ifndef ADMIN_H
 #define ADMIN_H
@@ -27,6 +28,7 @@ struct admin;
 
 /* What clients need to know to connect. */
 struct admin_identity {
+    const char *host; /* without brackets, "" for every address */
     unsigned port;
     size_t hash_count;
     uint8_t hashes[ADMIN_HASHES_MAX][32];

@@ -65,7 +65,8 @@ bool inbox_packet(struct inbox *in, const struct packet *p)
     bool fits = !in->closed && size <= in->max_bytes - in->bytes;
     if (fits) {
         bool first = is_empty(in);
-        STAILQ_INSERT_TAIL(&in->packets, copy_packet(p), entry);
+        struct inbox_packet *copy = copy_packet(p);
+        STAILQ_INSERT_TAIL(&in->packets, copy, entry);
         in->bytes += size;
         if (first)
             in->wake(in->owner);
@@ -95,10 +96,10 @@ unsigned inbox_take(struct inbox *in, void (*received)(void *owner, const struct
     return wishes;
 }
 
-void inbox_close(struct inbox *in)
+unsigned inbox_close(struct inbox *in)
 {
     pthread_mutex_lock(&in->lock);
     in->closed = true;
     pthread_mutex_unlock(&in->lock);
-    inbox_take(in, NULL);
+    return inbox_take(in, NULL);
 }

@@ -37,7 +37,7 @@ bool inbox_packet(struct inbox *in, const struct packet *p);
 
 /* The owner takes everything out: each packet is given to received, the wishes are returned. */
 unsigned inbox_take(struct inbox *in, void (*received)(void *owner, const struct packet *p));
-/* Nothing comes in any more; what is in it is dropped. */
-void inbox_close(struct inbox *in);
+/* Nothing comes in any more. Packets in it are dropped, wishes returned. */
+unsigned inbox_close(struct inbox *in);
 
 #endif

@@ -307,3 +307,8 @@ void endpoint_receive(struct endpoint *e, const struct packet *p)
         receive_one(e, &one);
     }
 }
+
+const char *endpoint_library(void)
+{
+    return ngtcp2_version(0)->version_str;
+}

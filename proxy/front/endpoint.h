@@ -95,4 +95,7 @@ void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 void endpoint_reset_token(const struct endpoint *e, const uint8_t *cid, size_t len,
                           uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
 
+/* The version of ngtcp2 at run time. */
+const char *endpoint_library(void);
+
 #endif

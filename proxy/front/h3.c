@@ -479,3 +479,8 @@ struct h3 *h3_connect(struct h3_host *host, const struct sockaddr *remote, sockl
     h3_free(h);
     return NULL;
 }
+
+const char *h3_library(void)
+{
+    return nghttp3_version(0)->version_str;
+}

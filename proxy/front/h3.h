@@ -160,4 +160,7 @@ void h3_stream_consumed(struct h3_stream *s, size_t len);
 /* The holder is done with it. */
 void h3_stream_release(struct h3_stream *s);
 
+/* The version of nghttp3 at run time. */
+const char *h3_library(void);
+
 #endif

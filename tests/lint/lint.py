@@ -22,7 +22,8 @@ FOLDERS = {
     "proxy/back": ["proxy/base", "proxy/back"],
     "protocol": ["protocol"],
     "backends/c": ["protocol", "backends/c"],
-    "proxy": ["proxy", "proxy/base"],  # and what TOWERS allows to a module
+    "proxy": ["proxy", "proxy/base", "proxy/page"],  # and what TOWERS allows to a module
+    "proxy/page": ["proxy/page"],
 }
 
 # Inside a folder: the modules from top to bottom. A module includes only what stands in a line
@@ -45,7 +46,7 @@ ORDER = {
     ],
     "proxy": [
         ["main"],
-        ["server"],
+        ["server", "version"],
         ["admin"],
         ["worker"],
         ["relay", "bridge"],
@@ -64,6 +65,8 @@ TOWERS = {
     "worker": ["proxy/front/*.h", "proxy/back/upstream.h"],
     "server": ["proxy/front/tls.h", "proxy/front/udp.h", "proxy/front/steering.h"],
     "certificate": ["proxy/front/tls.h"],
+    "version": ["proxy/front/endpoint.h", "proxy/front/h3.h", "proxy/front/tls.h",
+                "protocol/message.h"],
     "address": ["proxy/front/packet.h"],
     "inbox": ["proxy/front/packet.h"],
 }
@@ -79,7 +82,7 @@ LIBRARIES = {
         "proxy/worker*.[ch]",
         "proxy/server*.[ch]",
         "proxy/admin*.[ch]",
-        "proxy/main.c",
+        "proxy/version.c",
     ],
     "msgpack": ["protocol/message*.[ch]"],
     "microhttpd.h": ["proxy/admin*.c"],

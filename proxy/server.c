@@ -1,0 +1,538 @@
+/*
+ * server - puts the parts together, starts them in order, and ends them in order.
+ *
+ * Owns the certificate, the workers and the admin listener. Its own loop, on the program's first
+ * thread, carries signals, the admin listener and the renewal of the certificate. What workers say
+ * comes on their threads; it is noted under the lock and the loop is woken.
+ */
+#include "server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "address.h"
+#include "admin.h"
+#include "certificate.h"
+#include "front/steering.h"
+#include "front/tls.h"
+#include "worker.h"
+
+/* File descriptors that are not sessions: libraries, listeners, the admin's clients, lookups. */
+enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
+
+enum { SESSIONS_AUTO_MAX = 100000 };
+
+/* How long a second signal waits for connections to be told before the process ends. */
+enum { FORCE_MS = 1000, RENEWAL_MS = 60 * 1000 };
+
+enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
+
+struct server {
+    const struct config *config;
+    const struct log *log;
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_signal_t sigterm, sigint;
+    uv_timer_t renewal, force;
+    struct certificate *certificate;
+    struct admin *admin;
+    struct worker *workers[ENDPOINT_MAX_WORKERS];
+    unsigned worker_count, started;
+    char host[ADDRESS_HOST_SIZE];
+    unsigned port;
+    unsigned signals; /* how many have come */
+    int code;
+
+    pthread_mutex_t lock; /* for what is below */
+    unsigned ended;       /* workers */
+    unsigned uncounted;   /* answers still to come before sum is whole */
+    bool sum_is_new;
+    struct stats sum;
+};
+
+/* --- statistics: asked of every worker, answered on its thread --- */
+
+static void add_count(struct server *s, const struct stats *stats)
+{
+    pthread_mutex_lock(&s->lock);
+    if (stats)
+        stats_add(&s->sum, stats);
+    if (--s->uncounted == 0) {
+        s->sum_is_new = true;
+        uv_async_send(&s->wake);
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void worker_counted(void *user, unsigned index, const struct stats *stats)
+{
+    (void)index;
+    add_count(user, stats);
+}
+
+static void count_workers(void *user)
+{
+    struct server *s = user;
+
+    pthread_mutex_lock(&s->lock);
+    s->sum = (struct stats){0};
+    s->uncounted = s->started + 1;
+    pthread_mutex_unlock(&s->lock);
+    for (unsigned i = 0; i < s->started; i++)
+        if (!worker_count(s->workers[i]))
+            add_count(s, worker_stats(s->workers[i])); /* it has ended: the numbers stand still */
+    add_count(s, NULL);
+}
+
+/* --- what else workers say --- */
+
+static bool worker_forward(void *user, unsigned index, const struct packet *p)
+{
+    struct server *s = user;
+
+    /* A peer chose the index: it may be a worker that an earlier run had. */
+    return index < s->worker_count && worker_receive(s->workers[index], p);
+}
+
+static void worker_ended(void *user, unsigned index)
+{
+    struct server *s = user;
+
+    (void)index;
+    pthread_mutex_lock(&s->lock);
+    s->ended++;
+    uv_async_send(&s->wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static const struct worker_ops worker_ops = {
+    .counted = worker_counted, .forward = worker_forward, .ended = worker_ended};
+
+/* --- what the admin listener asks --- */
+
+static bool is_ready(void *user)
+{
+    const struct server *s = user;
+
+    return s->signals == 0;
+}
+
+static void identify(void *user, struct admin_identity *to)
+{
+    const struct server *s = user;
+    struct certificate_hash hashes[CERTIFICATE_HASHES_MAX];
+    size_t count = certificate_hashes(s->certificate, time(NULL), hashes);
+
+    to->host = s->host;
+    to->port = s->port;
+    to->hash_count = certificate_is_short_lived(s->certificate) ? count : 0;
+    for (size_t i = 0; i < to->hash_count; i++)
+        memcpy(to->hashes[i], hashes[i].bytes, sizeof(to->hashes[i]));
+}
+
+static const struct admin_ops admin_ops = {
+    .is_ready = is_ready, .identify = identify, .count = count_workers};
+
+/* --- the certificate --- */
+
+static void tell_certificate(const struct server *s)
+{
+    struct certificate_hash hashes[CERTIFICATE_HASHES_MAX];
+    char hex[2 * CERTIFICATE_HASH_LEN + 1], expires[32];
+    struct tm tm;
+
+    certificate_hashes(s->certificate, time(NULL), hashes);
+    for (size_t i = 0; i < CERTIFICATE_HASH_LEN; i++)
+        snprintf(hex + 2 * i, 3, "%02x", hashes[0].bytes[i]);
+    gmtime_r(&hashes[0].expires, &tm);
+    strftime(expires, sizeof(expires), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    LOG(s->log, INFO, "certificate", log_text("hash", hex), log_text("expires", expires),
+        log_text("from", s->config->cert));
+}
+
+static void renewal_due(uv_timer_t *timer)
+{
+    struct server *s = timer->data;
+    char error[256];
+
+    if (certificate_renew(s->certificate, time(NULL), error, sizeof(error)))
+        tell_certificate(s);
+    else if (error[0])
+        LOG(s->log, ERROR, "certificate.failed", log_text("reason", error));
+}
+
+static int make_certificate(struct server *s, char *error, size_t error_size)
+{
+    if (config_cert_is_auto(s->config))
+        s->certificate = certificate_new_auto(time(NULL), error, error_size);
+    else
+        s->certificate = certificate_new_files(s->config->cert, s->config->key, error, error_size);
+    if (!s->certificate)
+        return -1;
+    tell_certificate(s);
+    uv_timer_start(&s->renewal, renewal_due, RENEWAL_MS, RENEWAL_MS);
+    return 0;
+}
+
+/* --- limits --- */
+
+/* Raises the limit on open files as far as the system allows and returns it. */
+static uint64_t raise_file_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1024;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur;
+}
+
+/* Sessions that one worker may have: each needs a socket to the application. */
+static size_t sessions_per_worker(const struct server *s)
+{
+    uint64_t files = raise_file_limit();
+    uint64_t reserve = FILES_RESERVED + (uint64_t)FILES_PER_WORKER * s->worker_count;
+    uint64_t possible = files > 2 * reserve ? files - reserve : files / 2;
+    uint64_t wanted = s->config->max_sessions;
+
+    if (wanted > possible)
+        LOG(s->log, WARN, "files.short", log_uint("max_sessions", wanted),
+            log_uint("possible", possible), log_uint("open_files", files),
+            log_text("hint", "raise the limit on open files (ulimit -Hn)"));
+    if (wanted == 0)
+        wanted = possible < SESSIONS_AUTO_MAX ? possible : SESSIONS_AUTO_MAX;
+    return (size_t)((wanted + s->worker_count - 1) / s->worker_count);
+}
+
+static unsigned processors(void)
+{
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    cpu_set_t allowed;
+
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) == 0)
+        count = CPU_COUNT(&allowed);
+    return count < 1 ? 1 : count > ENDPOINT_MAX_WORKERS ? ENDPOINT_MAX_WORKERS : (unsigned)count;
+}
+
+/* --- the workers --- */
+
+static struct wt_config wt_config_of(const struct server *s)
+{
+    const struct config *c = s->config;
+
+    return (struct wt_config){.tls = certificate_context(s->certificate),
+                              .is_server = true,
+                              .connection_window = c->connection_window,
+                              .stream_window = c->stream_window,
+                              .max_streams_bidi = c->max_streams,
+                              .max_streams_uni = c->max_streams,
+                              /* what the application may send, and the stream's header */
+                              .stream_send_limit = c->app_stream_window + 64,
+                              .datagram_queue = c->datagram_queue,
+                              .early_streams = c->early_streams,
+                              .max_header_bytes = c->max_header,
+                              .idle_timeout_ns = c->idle_timeout,
+                              .keep_alive_ns = c->keep_alive,
+                              .handshake_timeout_ns = c->handshake_timeout,
+                              .settings_timeout_ns = c->settings_timeout,
+                              .close_timeout_ns = c->close_timeout};
+}
+
+static struct upstream_config upstream_config_of(const struct server *s)
+{
+    const struct config *c = s->config;
+    /* The scope, sent as one frame, may be several times as long as the request: its path stands in
+     * it twice, and invalid bytes grow to three. */
+    size_t scope = 4 * c->max_header + 16384;
+
+    return (struct upstream_config){.address = c->app,
+                                    .connect_timeout_ns = c->connect_timeout,
+                                    .linger_timeout_ns = c->linger_timeout,
+                                    .max_frame = c->max_frame,
+                                    .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
+                                    .read_budget = READ_BUDGET};
+}
+
+static struct relay_config relay_config_of(const struct server *s)
+{
+    const struct config *c = s->config;
+
+    return (struct relay_config){.stream_window = c->app_stream_window,
+                                 .session_window = c->app_session_window,
+                                 .max_pending_streams = c->max_pending_streams,
+                                 .max_frame = c->max_frame,
+                                 .datagram_queue = c->datagram_queue,
+                                 .max_sessions = sessions_per_worker(s),
+                                 .accept_timeout_ns = c->accept_timeout,
+                                 .linger_timeout_ns = c->linger_timeout,
+                                 .stall_timeout_ns = c->stall_timeout,
+                                 .lost_code = (uint32_t)c->lost_code};
+}
+
+static struct endpoint_config endpoint_config_of(const struct server *s)
+{
+    struct endpoint_config e = {.server_id = (uint16_t)s->config->server_id,
+                                .workers = s->worker_count};
+
+    tls_random(&e.generation, sizeof(e.generation));
+    tls_random(e.reset_key, sizeof(e.reset_key));
+    return e;
+}
+
+/* Whether this address can be had by us alone. The workers' sockets share theirs, with whoever else
+ * shares, so they would not notice. */
+static int try_to_bind(const struct packet_address *a)
+{
+    int fd = socket(a->sa.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int only = a->sa.any.sa_family == AF_INET6 && !address_is_any(a);
+
+    if (fd < 0)
+        return -1;
+    if (a->sa.any.sa_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
+    int failed = bind(fd, &a->sa.any, a->len);
+    int why = errno;
+    close(fd);
+    errno = why;
+    return failed;
+}
+
+/* Fills in the addresses to listen at. A name may have an address of a family that this machine is
+ * without; one that works suffices. */
+static int find_addresses(struct worker_config *to, const char *listen, char *error,
+                          size_t error_size)
+{
+    struct packet_address found[WORKER_MAX_ADDRESSES];
+    size_t count = address_resolve(listen, found, WORKER_MAX_ADDRESSES, error, error_size);
+    int why = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (try_to_bind(&found[i]) == 0) {
+            to->listen[to->listen_count++] = found[i];
+            continue;
+        }
+        why = errno;
+        if (why != EADDRNOTAVAIL && why != EAFNOSUPPORT)
+            break;
+    }
+    if (count > 0 &&
+        (to->listen_count == 0 || (why && why != EADDRNOTAVAIL && why != EAFNOSUPPORT))) {
+        snprintf(error, error_size, "cannot listen at %s (UDP): %s", listen, strerror(why));
+        return -1;
+    }
+    return count > 0 ? 0 : -1;
+}
+
+/* In order, for the kernel numbers the sockets as they are bound. The first one takes the port that
+ * all others share. */
+static int make_workers(struct server *s, struct worker_config *wc, char *error, size_t error_size)
+{
+    for (unsigned i = 0; i < wc->count; i++) {
+        wc->index = i;
+        s->workers[i] = worker_new(wc, &worker_ops, s, error, error_size);
+        if (!s->workers[i])
+            return -1;
+        for (size_t j = 0; i == 0 && j < wc->listen_count; j++)
+            wc->listen[j] = *worker_address(s->workers[0], j);
+    }
+    s->port = address_port(&wc->listen[0]);
+    return 0;
+}
+
+static void steer(const struct server *s, const struct worker_config *wc)
+{
+    for (size_t i = 0; wc->count > 1 && i < wc->listen_count; i++) {
+        bool by_kernel = steering_attach(worker_socket(s->workers[0], i), &wc->endpoint);
+        LOG(s->log, DEBUG, "steering", log_text("by", by_kernel ? "kernel" : "forwarding"));
+    }
+}
+
+static int start_workers(struct server *s, char *error, size_t error_size)
+{
+    for (; s->started < s->worker_count; s->started++) {
+        if (worker_start(s->workers[s->started]) < 0) {
+            snprintf(error, error_size, "cannot start a thread: %s", strerror(errno));
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* --- the beginning --- */
+
+static void tell_listening(const struct server *s, const struct worker_config *wc)
+{
+    char host[ADDRESS_TEXT_SIZE];
+
+    if (s->admin)
+        LOG(s->log, INFO, "listening", log_text("admin", s->config->admin),
+            log_uint("admin_port", admin_port(s->admin)));
+    for (size_t i = 0; i < wc->listen_count; i++) {
+        address_host(&wc->listen[i], host);
+        LOG(s->log, INFO, "listening", log_text("address", host),
+            log_uint("port", address_port(&wc->listen[i])), log_uint("workers", wc->count),
+            log_text("app", s->config->app));
+    }
+}
+
+static int start(struct server *s, char *error, size_t error_size)
+{
+    struct worker_config wc = {.log = *s->log};
+    unsigned ignored;
+
+    s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
+    address_split(s->config->listen, s->host, &ignored);
+    if (find_addresses(&wc, s->config->listen, error, error_size) < 0 ||
+        make_certificate(s, error, error_size) < 0)
+        return -1;
+    wc.count = s->worker_count;
+    wc.kernel_buffer = s->config->kernel_buffer;
+    wc.no_offload = s->config->no_offload;
+    wc.endpoint = endpoint_config_of(s);
+    wc.wt = wt_config_of(s);
+    wc.upstream = upstream_config_of(s);
+    wc.relay = relay_config_of(s);
+    wc.drain_timeout_ns = s->config->drain_timeout;
+    if (make_workers(s, &wc, error, error_size) < 0)
+        return -1;
+    steer(s, &wc);
+    if (s->config->admin) {
+        s->admin = admin_open(&s->loop, s->config->admin, &admin_ops, s, error, error_size);
+        if (!s->admin)
+            return -1;
+    }
+    if (start_workers(s, error, error_size) < 0)
+        return -1;
+    tell_listening(s, &wc);
+    return 0;
+}
+
+/* --- the end --- */
+
+static void check_for_leaks(struct server *s, unsigned index)
+{
+    struct stats stats = *worker_stats(s->workers[index]);
+    const struct stats_row *row;
+
+    while ((row = stats_alive(&stats))) {
+        LOG(s->log, ERROR, "leak", log_uint("worker", index), log_text("gauge", row->name),
+            log_uint("value", stats_value(&stats, row)));
+        *(uint64_t *)((char *)&stats + row->offset) = 0;
+        s->code = EXIT_CODE_LEAK;
+    }
+}
+
+/* All workers have ended, or never began. */
+static void finish(struct server *s)
+{
+    for (unsigned i = 0; i < s->worker_count; i++) {
+        if (s->workers[i])
+            check_for_leaks(s, i);
+        worker_free(s->workers[i]);
+    }
+    if (s->admin)
+        admin_close(s->admin);
+    uv_close((uv_handle_t *)&s->wake, NULL);
+    uv_close((uv_handle_t *)&s->sigterm, NULL);
+    uv_close((uv_handle_t *)&s->sigint, NULL);
+    uv_close((uv_handle_t *)&s->renewal, NULL);
+    uv_close((uv_handle_t *)&s->force, NULL);
+}
+
+static void woken(uv_async_t *async)
+{
+    struct server *s = async->data;
+    struct stats sum;
+
+    pthread_mutex_lock(&s->lock);
+    bool sum_is_new = s->sum_is_new, all_ended = s->ended == s->started;
+    s->sum_is_new = false;
+    sum = s->sum;
+    pthread_mutex_unlock(&s->lock);
+    if (sum_is_new && s->admin)
+        admin_counted(s->admin, &sum, s->worker_count);
+    if (all_ended)
+        finish(s);
+}
+
+static void force_due(uv_timer_t *timer)
+{
+    const struct server *s = timer->data;
+
+    LOG(s->log, WARN, "ended", log_text("how", "forced"));
+    _exit(EXIT_CODE_FORCED);
+}
+
+static void signalled(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+    const char *name = number == SIGTERM ? "SIGTERM" : "SIGINT";
+
+    s->signals++;
+    if (s->signals == 1) {
+        LOG(s->log, INFO, "draining", log_text("signal", name),
+            log_uint("deadline_ms", s->config->drain_timeout / 1000000));
+        for (unsigned i = 0; i < s->started; i++)
+            worker_drain(s->workers[i]);
+    } else if (s->signals == 2) {
+        LOG(s->log, INFO, "closing", log_text("signal", name));
+        for (unsigned i = 0; i < s->started; i++)
+            worker_close(s->workers[i]);
+        uv_timer_start(&s->force, force_due, FORCE_MS, 0);
+    } else {
+        force_due(&s->force);
+    }
+}
+
+/* --- from beginning to end --- */
+
+static void init(struct server *s)
+{
+    int failed = uv_loop_init(&s->loop);
+    assert(failed == 0);
+    (void)failed;
+    signal(SIGPIPE, SIG_IGN);
+    pthread_mutex_init(&s->lock, NULL);
+    uv_async_init(&s->loop, &s->wake, woken);
+    uv_signal_init(&s->loop, &s->sigterm);
+    uv_signal_init(&s->loop, &s->sigint);
+    uv_timer_init(&s->loop, &s->renewal);
+    uv_timer_init(&s->loop, &s->force);
+    s->wake.data = s->sigterm.data = s->sigint.data = s->renewal.data = s->force.data = s;
+    uv_signal_start(&s->sigterm, signalled, SIGTERM);
+    uv_signal_start(&s->sigint, signalled, SIGINT);
+}
+
+int server_run(const struct config *config, const struct log *log, char *error, size_t error_size)
+{
+    struct server s = {.config = config, .log = log, .code = EXIT_CODE_OK};
+
+    error[0] = '\0';
+    init(&s);
+    if (start(&s, error, error_size) < 0) {
+        s.code = EXIT_CODE_FAILED;
+        for (unsigned i = 0; i < s.started; i++)
+            worker_close(s.workers[i]);
+        if (s.started == 0)
+            finish(&s);
+    }
+    uv_run(&s.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&s.loop);
+    certificate_free(s.certificate);
+    pthread_mutex_destroy(&s.lock);
+    if (s.code == EXIT_CODE_OK)
+        LOG(log, INFO, "ended", log_text("how", "in good order"));
+    return s.code;
+}

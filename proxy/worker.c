@@ -1,0 +1,489 @@
+/*
+ * worker - one thread, one loop, and the composition of what runs in it.
+ *
+ * Owns the loop, the clock (a timerfd, because libuv counts in milliseconds and QUIC paces in
+ * nanoseconds), the env, the inbox, and one of each: endpoint, WebTransport host, upstream, relay.
+ *
+ * A turn ends in the loop's prepare phase, right before it sleeps. Udp ends one earlier, after each
+ * batch that it has read.
+ *
+ * It ends in steps, each waiting for the one before: sessions, connections and links, sockets,
+ * handles of the loop.
+ */
+#include "worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "address.h"
+#include "base/env.h"
+#include "base/timers.h"
+#include "base/turn.h"
+#include "front/tls.h"
+#include "front/udp.h"
+#include "inbox.h"
+
+/* Packets from other workers, waiting: as much as a socket's default buffer. */
+#define FORWARDED_MAX (256 * 1024)
+
+enum step {
+    RUNNING,
+    DRAINING,            /* sessions may end by themselves */
+    CLOSING_SESSIONS,    /* they are being closed, each with a proper end */
+    CLOSING_CONNECTIONS, /* and with them the links */
+    CLOSING_SOCKETS,
+    CLOSING_HANDLES,
+};
+
+enum wish { WISH_DRAIN = 1, WISH_CLOSE = 2, WISH_COUNT = 4 };
+
+struct worker {
+    struct worker_config config;
+    const struct worker_ops *ops;
+    void *user;
+    pthread_t thread;
+    bool started;
+    enum step step;
+
+    uv_loop_t loop;
+    uv_prepare_t prepare;
+    uv_async_t wake;
+    uv_poll_t timer_poll;
+    int timer_fd;
+    uint64_t armed_ns; /* what the timerfd is set to */
+    struct timer drain_timer;
+
+    struct env env;
+    struct turn turn;
+    struct stats stats;
+    struct inbox inbox;
+
+    struct udp *sockets[WORKER_MAX_ADDRESSES];
+    size_t socket_count, sockets_open;
+    struct endpoint *endpoint;
+    struct wt_host *host;
+    struct upstream *upstream;
+    struct relay *relay;
+};
+
+/* --- the clock --- */
+
+static uint64_t monotonic_ns(void *clock)
+{
+    struct timespec now;
+
+    (void)clock;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static void arm_clock(struct worker *w)
+{
+    uint64_t next = timers_next(w->env.timers);
+
+    if (next == w->armed_ns)
+        return;
+    w->armed_ns = next;
+    /* All zero disarms. A time already past fires at once. */
+    struct itimerspec at = {.it_interval = {0, 0}};
+    if (next != TIMERS_NEVER)
+        at.it_value = (struct timespec){.tv_sec = (time_t)(next / NS_PER_S),
+                                        .tv_nsec = (long)(next % NS_PER_S)};
+    if (next == 0)
+        at.it_value.tv_nsec = 1;
+    timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
+}
+
+static void clock_polled(uv_poll_t *poll, int status, int events)
+{
+    struct worker *w = poll->data;
+    uint64_t expirations;
+
+    (void)status;
+    (void)events;
+    if (read(w->timer_fd, &expirations, sizeof(expirations)) < 0 && errno == EAGAIN)
+        return; /* it was set anew meanwhile */
+    w->armed_ns = TIMERS_NEVER;
+    timers_run(w->env.timers);
+    turn_end(&w->turn);
+}
+
+/* --- packets --- */
+
+static void packet_received(void *user, const struct packet *p)
+{
+    struct worker *w = user;
+
+    if (w->endpoint)
+        endpoint_receive(w->endpoint, p);
+}
+
+/* The socket from which a packet with this local address may leave. */
+static struct udp *socket_for(const struct worker *w, const struct packet *p)
+{
+    for (size_t i = 0; w->socket_count > 1 && i < w->socket_count; i++) {
+        const struct packet_address *a = udp_address(w->sockets[i]);
+        if (a->sa.any.sa_family != p->remote.sa.any.sa_family)
+            continue;
+        if (p->local.len == 0)
+            return w->sockets[i];
+        if (a->sa.any.sa_family == AF_INET
+                ? a->sa.v4.sin_addr.s_addr == p->local.sa.v4.sin_addr.s_addr
+                : memcmp(&a->sa.v6.sin6_addr, &p->local.sa.v6.sin6_addr, 16) == 0)
+            return w->sockets[i];
+    }
+    return w->sockets[0];
+}
+
+static void packet_transmit(void *user, const struct packet *p)
+{
+    struct worker *w = user;
+
+    if (w->step < CLOSING_SOCKETS)
+        udp_send(socket_for(w, p), p);
+}
+
+static void packet_misdirected(void *user, unsigned worker, const struct packet *p)
+{
+    struct worker *w = user;
+
+    if (!w->ops->forward(w->user, worker, p))
+        w->stats.packets_dropped++;
+}
+
+static void socket_closed(void *user)
+{
+    struct worker *w = user;
+
+    w->sockets_open--;
+}
+
+static const struct udp_ops udp_ops = {.received = packet_received, .closed = socket_closed};
+static const struct endpoint_ops endpoint_ops = {.transmit = packet_transmit,
+                                                 .misdirected = packet_misdirected};
+
+/* --- the end, step by step --- */
+
+static void drain_over(void *owner)
+{
+    struct worker *w = owner;
+
+    if (w->step != DRAINING)
+        return;
+    w->step = CLOSING_SESSIONS;
+    relay_close_all(w->relay);
+}
+
+static void drain(struct worker *w)
+{
+    w->step = DRAINING;
+    wt_host_drain(w->host);
+    relay_drain(w->relay, w->config.drain_timeout_ns / NS_PER_MS);
+    timer_set(w->env.timers, &w->drain_timer,
+              timers_now(w->env.timers) + w->config.drain_timeout_ns);
+}
+
+static void close_connections(struct worker *w)
+{
+    w->step = CLOSING_CONNECTIONS;
+    timer_stop(w->env.timers, &w->drain_timer);
+    wt_host_close_all(w->host);
+}
+
+static void close_everything(struct worker *w)
+{
+    if (w->step == RUNNING)
+        wt_host_drain(w->host); /* refuses what is new */
+    if (w->step < CLOSING_SESSIONS)
+        relay_close_all(w->relay);
+    if (w->step < CLOSING_CONNECTIONS)
+        close_connections(w);
+}
+
+static void close_sockets(struct worker *w)
+{
+    w->step = CLOSING_SOCKETS;
+    for (size_t i = 0; i < w->socket_count; i++)
+        udp_close(w->sockets[i]);
+}
+
+static void free_parts(struct worker *w)
+{
+    if (w->host)
+        wt_host_free(w->host);
+    if (w->relay)
+        relay_free(w->relay);
+    if (w->upstream)
+        upstream_free(w->upstream);
+    if (w->endpoint)
+        endpoint_free(w->endpoint);
+    w->host = NULL;
+    w->relay = NULL;
+    w->upstream = NULL;
+    w->endpoint = NULL;
+}
+
+static void close_handles(struct worker *w)
+{
+    w->step = CLOSING_HANDLES;
+    if (inbox_close(&w->inbox) & WISH_COUNT)
+        w->ops->counted(w->user, w->config.index, &w->stats);
+    uv_close((uv_handle_t *)&w->prepare, NULL);
+    uv_close((uv_handle_t *)&w->wake, NULL);
+    uv_close((uv_handle_t *)&w->timer_poll, NULL);
+}
+
+static bool step_is_over(const struct worker *w)
+{
+    switch (w->step) {
+    case DRAINING:
+    case CLOSING_SESSIONS:
+        return relay_count(w->relay) == 0;
+    case CLOSING_CONNECTIONS:
+        return relay_count(w->relay) == 0 && wt_host_connections(w->host) == 0 &&
+               w->stats.links == 0;
+    case CLOSING_SOCKETS:
+        return w->sockets_open == 0;
+    default:
+        return false;
+    }
+}
+
+static void next_step(struct worker *w)
+{
+    if (w->step < CLOSING_CONNECTIONS) {
+        close_connections(w);
+    } else if (w->step == CLOSING_CONNECTIONS) {
+        close_sockets(w);
+    } else {
+        turn_end(&w->turn);
+        free_parts(w);
+        close_handles(w);
+    }
+}
+
+/* --- the loop --- */
+
+static void before_sleep(uv_prepare_t *prepare)
+{
+    struct worker *w = prepare->data;
+
+    turn_end(&w->turn);
+    while (step_is_over(w)) {
+        next_step(w);
+        turn_end(&w->turn);
+    }
+    if (w->step < CLOSING_HANDLES)
+        arm_clock(w);
+}
+
+static void woken(uv_async_t *async)
+{
+    struct worker *w = async->data;
+    unsigned wishes = inbox_take(&w->inbox, packet_received);
+
+    turn_end(&w->turn);
+    if (wishes & WISH_COUNT)
+        w->ops->counted(w->user, w->config.index, &w->stats);
+    if (wishes & WISH_CLOSE)
+        close_everything(w);
+    else if ((wishes & WISH_DRAIN) && w->step == RUNNING)
+        drain(w);
+}
+
+static void wake(void *owner)
+{
+    struct worker *w = owner;
+
+    uv_async_send(&w->wake);
+}
+
+static void *run(void *arg)
+{
+    struct worker *w = arg;
+    char name[16];
+
+    snprintf(name, sizeof(name), "worker %u", w->config.index);
+    pthread_setname_np(pthread_self(), name);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+    w->ops->ended(w->user, w->config.index);
+    return NULL;
+}
+
+int worker_start(struct worker *w)
+{
+    sigset_t all, before;
+
+    for (size_t i = 0; i < w->socket_count; i++)
+        udp_start(w->sockets[i]);
+    /* Signals are for the server's thread; the new one inherits the mask. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return w->started ? 0 : -1;
+}
+
+/* --- from other threads --- */
+
+void worker_drain(struct worker *w)
+{
+    inbox_wish(&w->inbox, WISH_DRAIN);
+}
+
+void worker_close(struct worker *w)
+{
+    inbox_wish(&w->inbox, WISH_CLOSE);
+}
+
+bool worker_count(struct worker *w)
+{
+    return inbox_wish(&w->inbox, WISH_COUNT);
+}
+
+bool worker_receive(struct worker *w, const struct packet *p)
+{
+    return inbox_packet(&w->inbox, p);
+}
+
+/* --- making and freeing --- */
+
+static void make_env(struct worker *w)
+{
+    turn_init(&w->turn);
+    w->env = (struct env){.timers = timers_new(monotonic_ns, NULL),
+                          .turn = &w->turn,
+                          .stats = &w->stats,
+                          .log = &w->config.log};
+    tls_random(w->env.hash_key, sizeof(w->env.hash_key));
+    timer_init(&w->drain_timer, drain_over, w);
+    w->armed_ns = TIMERS_NEVER;
+}
+
+static int make_loop(struct worker *w, char *error, size_t error_size)
+{
+    w->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (w->timer_fd < 0 || uv_loop_init(&w->loop) != 0) {
+        snprintf(error, error_size, "cannot make an event loop: %s", strerror(errno));
+        if (w->timer_fd >= 0)
+            close(w->timer_fd);
+        return -1;
+    }
+    uv_prepare_init(&w->loop, &w->prepare);
+    uv_prepare_start(&w->prepare, before_sleep);
+    uv_async_init(&w->loop, &w->wake, woken);
+    uv_poll_init(&w->loop, &w->timer_poll, w->timer_fd);
+    uv_poll_start(&w->timer_poll, UV_READABLE, clock_polled);
+    w->prepare.data = w->wake.data = w->timer_poll.data = w;
+    return 0;
+}
+
+static int open_sockets(struct worker *w, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < w->config.listen_count; i++) {
+        struct udp_config config = {.bind = w->config.listen[i],
+                                    .reuse_port = w->config.count > 1,
+                                    .kernel_buffer = w->config.kernel_buffer,
+                                    .no_offload = w->config.no_offload};
+        if (i > 0 && address_port(&config.bind) == 0)
+            address_set_port(&config.bind, address_port(udp_address(w->sockets[0])));
+        w->sockets[i] = udp_open(&w->env, &w->loop, &config, &udp_ops, w, error, error_size);
+        if (!w->sockets[i])
+            return -1;
+        w->socket_count++;
+        w->sockets_open++;
+    }
+    return 0;
+}
+
+static int make_parts(struct worker *w, char *error, size_t error_size)
+{
+    struct endpoint_config endpoint = w->config.endpoint;
+    const char *why = "";
+
+    if (open_sockets(w, error, error_size) < 0)
+        return -1;
+    w->upstream = upstream_new(&w->env, &w->loop, &w->config.upstream, &why);
+    if (!w->upstream) {
+        snprintf(error, error_size, "--app: %s, got '%s'", why, w->config.upstream.address);
+        return -1;
+    }
+    endpoint.worker = (uint8_t)w->config.index;
+    endpoint.workers = w->config.count;
+    w->endpoint = endpoint_new(&w->env, &endpoint, &endpoint_ops, w);
+    w->relay = relay_new(&w->env, w->upstream, &w->config.relay);
+    w->host = wt_host_new(&w->env, w->endpoint, &w->config.wt, relay_wt_ops(), w->relay);
+    return 0;
+}
+
+struct worker *worker_new(const struct worker_config *config, const struct worker_ops *ops,
+                          void *user, char *error, size_t error_size)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+
+    assert(w && config->listen_count > 0 && config->listen_count <= WORKER_MAX_ADDRESSES);
+    w->config = *config;
+    w->ops = ops;
+    w->user = user;
+    make_env(w);
+    inbox_init(&w->inbox, FORWARDED_MAX, wake, w);
+    if (make_loop(w, error, error_size) < 0) {
+        inbox_fini(&w->inbox);
+        timers_free(w->env.timers);
+        free(w);
+        return NULL;
+    }
+    if (make_parts(w, error, error_size) < 0) {
+        worker_free(w);
+        return NULL;
+    }
+    return w;
+}
+
+const struct packet_address *worker_address(const struct worker *w, size_t i)
+{
+    return udp_address(w->sockets[i]);
+}
+
+int worker_socket(const struct worker *w, size_t i)
+{
+    return udp_fd(w->sockets[i]);
+}
+
+const struct stats *worker_stats(const struct worker *w)
+{
+    return &w->stats;
+}
+
+/* It never ran: nothing is alive but the sockets. */
+static void end_unstarted(struct worker *w)
+{
+    close_sockets(w);
+    uv_run(&w->loop, UV_RUN_DEFAULT);
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    if (w->started)
+        pthread_join(w->thread, NULL);
+    else
+        end_unstarted(w);
+    int failed = uv_loop_close(&w->loop);
+    assert(failed == 0);
+    (void)failed;
+    close(w->timer_fd);
+    inbox_fini(&w->inbox);
+    timers_free(w->env.timers);
+    free(w);
+}

@@ -1,0 +1,77 @@
+/*
+ * worker - one thread with one loop and everything that runs in it: UDP sockets, QUIC connections,
+ * sessions, and the links to the application.
+ *
+ * Made by the server on its own thread, because sockets that share a port must be bound in the
+ * order of the workers (steering.h). From worker_start on, everything in it belongs to its thread;
+ * only what is marked "any thread" may then be called from outside.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "back/upstream.h"
+#include "base/log.h"
+#include "base/stats.h"
+#include "front/endpoint.h"
+#include "front/packet.h"
+#include "front/wt.h"
+#include "relay.h"
+
+#define WORKER_MAX_ADDRESSES 8
+
+struct worker;
+
+/* Copied; what it points to outlives the worker. */
+struct worker_config {
+    unsigned index, count;
+    struct log log;
+    struct packet_address listen[WORKER_MAX_ADDRESSES];
+    size_t listen_count;
+    size_t kernel_buffer;
+    bool no_offload;
+    struct endpoint_config endpoint; /* worker and workers are filled in from index and count */
+    struct wt_config wt;
+    struct upstream_config upstream;
+    struct relay_config relay;
+    uint64_t drain_timeout_ns;
+};
+
+/* Called on the worker's thread. */
+struct worker_ops {
+    /* Answers worker_count. stats is valid during the call. */
+    void (*counted)(void *user, unsigned index, const struct stats *stats);
+    /* A packet for another worker; false if that one has no room for it. */
+    bool (*forward)(void *user, unsigned index, const struct packet *p);
+    /* Everything in it has ended; the last call. worker_free may follow. */
+    void (*ended)(void *user, unsigned index);
+};
+
+/* Binds its sockets; does not read yet. NULL: one sentence in error. */
+struct worker *worker_new(const struct worker_config *config, const struct worker_ops *ops,
+                          void *user, char *error, size_t error_size);
+/* The address of its socket number i, with the port that was taken, and the socket. */
+const struct packet_address *worker_address(const struct worker *w, size_t i);
+int worker_socket(const struct worker *w, size_t i);
+/* Begins to run. Returns -1 if the system gives no thread. */
+int worker_start(struct worker *w);
+
+/* Any thread: asks clients and applications to finish, waits for drain_timeout, closes what is
+ * left, and ends. */
+void worker_drain(struct worker *w);
+/* Any thread: closes everything now, and ends. */
+void worker_close(struct worker *w);
+/* Any thread: asks for counted(). Returns false if the worker has ended. */
+bool worker_count(struct worker *w);
+/* Any thread: gives it a packet that came in elsewhere. Returns false if it has no room. */
+bool worker_receive(struct worker *w, const struct packet *p);
+
+/* Its numbers after ended(). */
+const struct stats *worker_stats(const struct worker *w);
+/* After ended(), or instead of worker_start. */
+void worker_free(struct worker *w);
+
+#endif
