@@ -1,0 +1,282 @@
+/*
+ * test_udp - real sockets on the loopback interface: offload, ECN, addresses, steering.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+
+#include "base/turn.h"
+#include "front/steering.h"
+#include "front/udp.h"
+
+#define PEERS_MAX 8
+#define LIMIT_MS  10000 /* only if something is broken */
+
+struct node {
+    struct udp *udp;
+    size_t payloads, bytes, last_len, wrong;
+    struct packet last;
+    bool is_closed;
+};
+
+static uv_loop_t loop;
+static struct turn turn;
+static struct env env = {.turn = &turn};
+static struct node nodes[PEERS_MAX];
+static uv_timer_t limit;
+static bool too_late;
+
+static void on_received(void *user, const struct packet *p)
+{
+    struct node *n = user;
+    size_t step = p->segment_size ? p->segment_size : p->len;
+    for (size_t at = 0; at < p->len; at += step) {
+        n->last_len = p->len - at < step ? p->len - at : step;
+        n->payloads++;
+        n->bytes += n->last_len;
+    }
+    for (size_t i = 0; i < p->len; i++)
+        n->wrong += p->data[i] != p->data[0];
+    n->last = *p;
+}
+
+static void on_closed(void *user)
+{
+    ((struct node *)user)->is_closed = true;
+}
+
+static const struct udp_ops ops = {.received = on_received, .closed = on_closed};
+
+static void on_late(uv_timer_t *timer)
+{
+    (void)timer;
+    too_late = true;
+}
+
+static struct packet_address address_of(const char *ip, unsigned port)
+{
+    struct packet_address a = {0};
+    if (inet_pton(AF_INET, ip, &a.sa.v4.sin_addr) == 1) {
+        a.sa.v4.sin_family = AF_INET;
+        a.sa.v4.sin_port = htons((uint16_t)port);
+        a.len = sizeof(a.sa.v4);
+    } else {
+        memset(&a, 0, sizeof(a));
+        assert_int_equal(inet_pton(AF_INET6, ip, &a.sa.v6.sin6_addr), 1);
+        a.sa.v6.sin6_family = AF_INET6;
+        a.sa.v6.sin6_port = htons((uint16_t)port);
+        a.len = sizeof(a.sa.v6);
+    }
+    return a;
+}
+
+static unsigned port_of(const struct node *n)
+{
+    return ntohs(udp_address(n->udp)->sa.v4.sin_port); /* lies in the same place for IPv6 */
+}
+
+static struct node *node_open(unsigned i, const char *ip, unsigned port, bool reuse, bool offload)
+{
+    struct udp_config config = {
+        .bind = address_of(ip, port), .reuse_port = reuse, .no_offload = !offload};
+    char error[256] = "";
+    memset(&nodes[i], 0, sizeof(nodes[i]));
+    nodes[i].udp = udp_open(&env, &loop, &config, &ops, &nodes[i], error, sizeof(error));
+    if (!nodes[i].udp && strchr(ip, ':')) {
+        print_message("no IPv6 on this machine: %s\n", error);
+        skip();
+    }
+    if (!nodes[i].udp)
+        fail_msg("%s", error);
+    udp_start(nodes[i].udp);
+    return &nodes[i];
+}
+
+/* Runs until all nodes together have this many payloads. */
+static void run_until(size_t payloads)
+{
+    size_t sum = 0;
+    too_late = false;
+    uv_timer_start(&limit, on_late, LIMIT_MS, 0);
+    while (sum < payloads && !too_late) {
+        uv_run(&loop, UV_RUN_ONCE);
+        sum = 0;
+        for (unsigned i = 0; i < PEERS_MAX; i++)
+            sum += nodes[i].payloads;
+    }
+    uv_timer_stop(&limit);
+    assert_int_equal(sum, payloads);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    memset(nodes, 0, sizeof(nodes));
+    turn_init(&turn);
+    int rv = uv_loop_init(&loop);
+    return rv ? rv : uv_timer_init(&loop, &limit);
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < PEERS_MAX; i++)
+        if (nodes[i].udp)
+            udp_close(nodes[i].udp);
+    uv_close((uv_handle_t *)&limit, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    for (unsigned i = 0; i < PEERS_MAX; i++)
+        assert_true(!nodes[i].udp || nodes[i].is_closed);
+    return uv_loop_close(&loop);
+}
+
+static void send_to(struct node *from, const struct node *to, const char *ip, const uint8_t *data,
+                    size_t len, size_t segment, uint8_t ecn)
+{
+    struct packet p = {.data = data,
+                       .len = len,
+                       .segment_size = segment,
+                       .ecn = ecn,
+                       .remote = address_of(ip, port_of(to))};
+    udp_send(from->udp, &p);
+}
+
+static void transfer(const char *bind_ip, const char *to_ip, bool offload)
+{
+    static uint8_t data[64 * 1000];
+    struct node *a = node_open(0, bind_ip, 0, false, offload);
+    struct node *b = node_open(1, bind_ip, 0, false, offload);
+    memset(data, 0x5a, sizeof(data));
+
+    send_to(a, b, to_ip, data, 63 * 1000 + 17, 1000, 2);
+    run_until(64);
+    assert_int_equal(b->bytes, 63 * 1000 + 17);
+    assert_int_equal(b->last_len, 17);
+    assert_int_equal(b->wrong, 0);
+    assert_int_equal(b->last.ecn, 2);
+    struct packet_address from = address_of(to_ip, port_of(a)), to = address_of(to_ip, port_of(b));
+    assert_memory_equal(&b->last.remote, &from, sizeof(from));
+    assert_memory_equal(&b->last.local, &to, sizeof(to));
+
+    /* back, from the address it was sent to */
+    struct packet answer = {
+        .data = data, .len = 1200, .local = b->last.local, .remote = b->last.remote};
+    udp_send(b->udp, &answer);
+    run_until(65);
+    assert_int_equal(a->bytes, 1200);
+    assert_int_equal(a->last.ecn, 0);
+    assert_memory_equal(&a->last.remote, &to, sizeof(to));
+}
+
+static void ipv4_with_offload(void **state)
+{
+    (void)state;
+    transfer("127.0.0.1", "127.0.0.1", true);
+}
+
+static void ipv4_without_offload(void **state)
+{
+    (void)state;
+    transfer("127.0.0.1", "127.0.0.1", false);
+}
+
+static void ipv4_wildcard_answers_from_the_address_asked(void **state)
+{
+    (void)state;
+    transfer("0.0.0.0", "127.0.0.1", true);
+}
+
+static void ipv6_with_offload(void **state)
+{
+    (void)state;
+    transfer("::1", "::1", true);
+}
+
+static void dual_stack_carries_ipv4(void **state)
+{
+    (void)state;
+    transfer("::", "127.0.0.1", true);
+}
+
+static void too_large_for_the_path_is_dropped(void **state)
+{
+    static uint8_t data[66000];
+    (void)state;
+    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    send_to(a, b, "127.0.0.1", data, 65530, 0, 0); /* more than an IPv4 packet holds */
+    send_to(a, b, "127.0.0.1", data, 100, 0, 0);
+    run_until(1);
+    assert_int_equal(b->bytes, 100);
+}
+
+static void a_taken_port_is_told(void **state)
+{
+    char error[256] = "";
+    (void)state;
+    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
+    struct udp_config config = {.bind = address_of("127.0.0.1", port_of(a))};
+    assert_null(udp_open(&env, &loop, &config, &ops, NULL, error, sizeof(error)));
+    assert_non_null(strstr(error, "127.0.0.1"));
+    assert_non_null(strstr(error, "in use"));
+}
+
+/* The kernel finds the worker of long and short headers; others it spreads. */
+static void steering_follows_the_connection_id(void **state)
+{
+    struct endpoint_config config = {.server_id = 0x1234, .generation = 7, .workers = 4};
+    uint8_t data[64];
+    size_t expected = 0;
+    (void)state;
+
+    struct node *first = node_open(0, "127.0.0.1", 0, true, true);
+    for (unsigned i = 1; i < 4; i++)
+        node_open(i, "127.0.0.1", port_of(first), true, true);
+    assert_true(steering_attach(udp_fd(first->udp), &config));
+    for (unsigned s = 4; s < PEERS_MAX; s++) {
+        struct node *sender = node_open(s, "127.0.0.1", 0, false, true);
+        for (uint8_t worker = 0; worker < 4; worker++) {
+            memset(data, 0x40, sizeof(data));
+            endpoint_cid_prefix(&config, data + 1);
+            data[1 + ENDPOINT_CID_WORKER] = worker;
+            send_to(sender, first, "127.0.0.1", data, 40, 0, 0);
+            memset(data, 0xc0, sizeof(data));
+            data[5] = ENDPOINT_CID_LEN;
+            endpoint_cid_prefix(&config, data + 6);
+            data[6 + ENDPOINT_CID_WORKER] = worker;
+            send_to(sender, first, "127.0.0.1", data, 60, 0, 0);
+            expected += 2;
+        }
+    }
+    run_until(expected);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(nodes[i].payloads, expected / 4);
+        assert_int_equal(nodes[i].bytes, expected / 8 * 100);
+    }
+    /* a foreign id: whoever gets it, it is not lost */
+    memset(data, 0xc0, sizeof(data));
+    send_to(&nodes[4], first, "127.0.0.1", data, 60, 0, 0);
+    run_until(expected + 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(ipv4_with_offload, setup, teardown),
+        cmocka_unit_test_setup_teardown(ipv4_without_offload, setup, teardown),
+        cmocka_unit_test_setup_teardown(ipv4_wildcard_answers_from_the_address_asked, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(ipv6_with_offload, setup, teardown),
+        cmocka_unit_test_setup_teardown(dual_stack_carries_ipv4, setup, teardown),
+        cmocka_unit_test_setup_teardown(too_large_for_the_path_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_taken_port_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(steering_follows_the_connection_id, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
