@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static bool split_port(const char *text, unsigned *port)
@@ -74,6 +75,23 @@ static size_t resolve_any(unsigned port, struct packet_address *to)
     return 1;
 }
 
+/* Both loopback addresses, whatever the system's table of hosts says (RFC 6761, section 6.3):
+ * browsers try ::1 first. */
+static size_t resolve_localhost(unsigned port, struct packet_address *to, size_t max)
+{
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    size_t count = 0;
+
+    if (count < max && system_has_ipv6())
+        packet_address_set(&to[count++], (struct sockaddr *)&v6, sizeof(v6));
+    if (count < max)
+        packet_address_set(&to[count++], (struct sockaddr *)&v4, sizeof(v4));
+    for (size_t i = 0; i < count; i++)
+        address_set_port(&to[i], port);
+    return count;
+}
+
 static bool is_known(const struct packet_address *list, size_t count,
                      const struct packet_address *a)
 {
@@ -98,6 +116,8 @@ size_t address_resolve(const char *text, struct packet_address *to, size_t max, 
     }
     if (host[0] == '\0')
         return resolve_any(port, to);
+    if (strcasecmp(host, "localhost") == 0)
+        return resolve_localhost(port, to, max);
     int failed = getaddrinfo(host, NULL, &hints, &found);
     for (struct addrinfo *i = found; i && count < max; i = i->ai_next) {
         if (!packet_address_set(&to[count], i->ai_addr, i->ai_addrlen))

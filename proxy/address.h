@@ -2,7 +2,8 @@
  * address - HOST:PORT as people write it, and back.
  *
  *     :4433   every address of this machine, IPv6 and IPv4      [::1]:4433   an IPv6 address
- *     localhost:4433   a name, with all addresses that it has   127.0.0.1:0  any free port
+ *     localhost:4433   a name, with all addresses that it has; localhost has both loopback ones
+ *     127.0.0.1:0   any free port
  */
 #ifndef ADDRESS_H
 #define ADDRESS_H

@@ -401,7 +401,7 @@ static int listen_at(struct admin *a, const char *address, char *error, size_t e
             address_set_port(&found[i], a->port);
         int fd = listen_tcp(&found[i]);
         /* A name may have an address of a family that this machine is without. */
-        if (fd < 0 && errno == EADDRNOTAVAIL && count > 1)
+        if (fd < 0 && (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) && count > 1)
             continue;
         if (fd < 0)
             return complain(error, error_size, address);

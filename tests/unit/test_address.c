@@ -42,6 +42,19 @@ static void test_no_host_is_every_address(void **state)
     assert_false(address_is_any(&a));
 }
 
+static void test_localhost_is_every_loopback_address(void **state)
+{
+    struct packet_address a[4];
+    char error[256], host[ADDRESS_TEXT_SIZE];
+    size_t count = address_resolve("localhost:7", a, 4, error, sizeof(error));
+
+    (void)state;
+    assert_in_range(count, 1, 2); /* 1 without IPv6 */
+    address_host(&a[count - 1], host);
+    assert_string_equal(host, "127.0.0.1");
+    assert_int_equal(address_port(&a[count - 1]), 7);
+}
+
 static void test_errors(void **state)
 {
     struct packet_address a;
@@ -59,6 +72,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_numeric_addresses),
         cmocka_unit_test(test_no_host_is_every_address),
+        cmocka_unit_test(test_localhost_is_every_loopback_address),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
