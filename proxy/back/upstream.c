@@ -57,6 +57,11 @@ struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, vo
     return link_open(&u->shared, ops, user);
 }
 
+size_t upstream_largest(const struct upstream *u)
+{
+    return u->shared.stage_size - LINK_FRAME_EXTRA;
+}
+
 const char *upstream_address(const struct upstream *u)
 {
     return u->target.address;

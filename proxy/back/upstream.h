@@ -31,6 +31,8 @@ void upstream_free(struct upstream *u);
 
 /* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns. */
 struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user);
+/* Bytes of the largest frame that fits into an empty stage. */
+size_t upstream_largest(const struct upstream *u);
 /* The address as given, for logs. */
 const char *upstream_address(const struct upstream *u);
 

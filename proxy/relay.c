@@ -1,0 +1,646 @@
+/*
+ * A session's life: from the request over the link and the application's answer to the end, and
+ * what the end of either side means for the other. Owns struct session. Calls wt, upstream, link,
+ * gate; the other relay files do the work in between.
+ *
+ * A session has two sides, and each ends by one upcall: wt's closed() and link's closed(). It is
+ * freed when both have come. Who ended it is decided once, by whichever end is processed first:
+ *
+ *      what happens              client is told               disconnect says
+ *      application closes        close(code, reason)          by app, its code and reason back
+ *      application rejects       its status                   by app, no code
+ *      application aborts        reset                        by app, no code, not clean
+ *      client closes             -                            by client, its code and reason
+ *      idle timeout, loss        -                            by network, no code
+ *      link lost                 502 / close(lost_code)       -
+ *      protocol broken           502 / close(lost_code)       by proxy, the same code and reason
+ *      no answer in time         504                          by proxy, no code
+ *      stalled                   close(lost_code)             by proxy, the same code and reason
+ *      shutdown                  503 / close(0)               by proxy, the same code and reason
+ */
+#include <arpa/inet.h>
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "relay_internal.h"
+
+#define PATH_IN_LOG      256
+#define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
+#define DATAGRAM_LARGEST 65535
+
+/* --- states --- */
+
+#define TO(state) (1u << SESSION_##state)
+
+static const unsigned moves[SESSION_STATES] = {
+    [SESSION_CONNECTING] = TO(ASKED) | TO(OVER),
+    [SESSION_ASKED] = TO(OPEN) | TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_OPEN] = TO(DELIVERING) | TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_DELIVERING] = TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_CLOSING] = TO(ENDING) | TO(OVER),
+    [SESSION_ENDING] = TO(OVER),
+};
+
+static uint64_t time_for(const struct session *s)
+{
+    const struct relay_config *config = &s->relay->config;
+    switch (s->state) {
+    case SESSION_ASKED:
+        return config->accept_timeout_ns;
+    case SESSION_DELIVERING:
+    case SESSION_ENDING:
+        return config->linger_timeout_ns;
+    default:
+        return TIMERS_NEVER;
+    }
+}
+
+static void move(struct session *s, enum session_state to)
+{
+    struct timers *timers = s->relay->env->timers;
+    assert(moves[s->state] & 1u << to);
+    s->state = to;
+    uint64_t time = time_for(s);
+    timer_set(timers, &s->deadline,
+              time == TIMERS_NEVER ? TIMERS_NEVER : timers_now(timers) + time);
+    session_touch(s);
+}
+
+bool session_listens(const struct session *s)
+{
+    return s->state == SESSION_ASKED || s->state == SESSION_OPEN;
+}
+
+void session_touch(struct session *s)
+{
+    if (!s->buried)
+        turn_touch(s->relay->env->turn, &s->flush);
+}
+
+/* --- the end --- */
+
+static void free_session(void *owner)
+{
+    struct session *s = owner;
+    free(s->end.reason);
+    free(s->path);
+    free(s->scope);
+    free(s->offered);
+    free(s->offered_text);
+    free(s);
+}
+
+static void free_when_both_ended(struct session *s)
+{
+    struct relay *r = s->relay;
+    if (s->state != SESSION_OVER || s->wt || s->link || s->buried)
+        return;
+    s->buried = true;
+    streams_free(s);
+    dgramq_fini(&s->datagrams);
+    timer_stop(r->env->timers, &s->deadline);
+    timer_stop(r->env->timers, &s->stall);
+    timer_stop(r->env->timers, &s->error_due);
+    turn_untouch(r->env->turn, &s->flush);
+    LIST_REMOVE(s, entry);
+    r->count--;
+    gate_leave(&r->gate);
+    turn_bury(r->env->turn, &s->grave, free_session, s);
+}
+
+/* The first to say so is right. */
+static void decide(struct session *s, const char *by, struct message_uint code, const char *reason,
+                   size_t reason_len, bool clean, enum fault fault)
+{
+    if (s->end.by)
+        return;
+    s->rules.phase = RULES_ENDED;
+    s->end = (struct session_end){.by = by, .code = code, .clean = clean, .fault = fault};
+    if (reason_len == 0)
+        return;
+    s->end.reason = malloc(reason_len);
+    assert(s->end.reason);
+    memcpy(s->end.reason, reason, reason_len);
+    s->end.reason_len = reason_len;
+}
+
+static const struct message_uint no_code = {false, 0};
+
+/* From here on only wt's closed() is to come from the client's side. */
+static void close_client(struct session *s, uint32_t code, const char *reason, size_t reason_len)
+{
+    if (!s->wt || s->wt_closing)
+        return;
+    s->wt_closing = true;
+    wt_close(s->wt, code, reason, reason_len);
+    streams_forget_wt(s);
+}
+
+static void refuse_client(struct session *s, unsigned status)
+{
+    if (!s->wt || s->wt_closing)
+        return;
+    s->wt_closing = true;
+    wt_refuse(s->wt, status, NULL, 0, NULL, 0);
+}
+
+static void begin_closing(struct session *s)
+{
+    if (s->link)
+        link_allow_eof(s->link);
+    move(s, SESSION_CLOSING);
+}
+
+static void close_now(struct session *s)
+{
+    begin_closing(s);
+    close_client(s, (uint32_t)s->end.code.value, s->end.reason ? s->end.reason : "",
+                 s->end.reason_len);
+}
+
+/* Sluice itself ends it; text is for the client, too. The application is told at once, for it need
+ * not wait for the client's answer. */
+static void end_by_proxy(struct session *s, enum fault fault, unsigned status, uint32_t code,
+                         const char *text)
+{
+    struct message_uint told = s->accepted ? (struct message_uint){true, code} : no_code;
+    bool asked = s->state != SESSION_CONNECTING && s->link;
+    decide(s, "proxy", told, text, s->accepted ? strlen(text) : 0, false, fault);
+    if (s->state == SESSION_DELIVERING)
+        close_now(s);
+    if (s->state >= SESSION_CLOSING)
+        return;
+    move(s, asked ? SESSION_ENDING : SESSION_OVER);
+    if (s->link && !asked)
+        link_close(s->link);
+    if (s->accepted)
+        close_client(s, code, text, strlen(text));
+    else
+        refuse_client(s, status);
+}
+
+static void fail(struct session *s, enum fault fault, unsigned status)
+{
+    s->relay->env->stats->faults[fault]++;
+    end_by_proxy(s, fault, status, s->relay->config.lost_code, fault_sentence(fault));
+}
+
+void session_break(struct session *s, const struct message_fault *fault)
+{
+    news_error(s, fault, true);
+    end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->relay->config.lost_code,
+                 fault_sentence(FAULT_BACKEND_PROTOCOL));
+}
+
+void session_close(struct session *s, const struct message *m)
+{
+    if (!s->accepted) {
+        struct message reject = {.type = MESSAGE_REJECT, .status = {true, 403}};
+        session_reject(s, &reject);
+        return;
+    }
+    decide(s, "app", (struct message_uint){true, m->code.value}, m->reason.at, m->reason.len, false,
+           FAULT_NONE);
+    s->end.closed = true;
+    if (!m->after_delivery) {
+        close_now(s);
+        return;
+    }
+    link_allow_eof(s->link);
+    move(s, SESSION_DELIVERING);
+}
+
+void session_abort(struct session *s)
+{
+    decide(s, "app", no_code, "", 0, false, FAULT_NONE);
+    begin_closing(s);
+    s->wt_closing = true;
+    if (s->accepted) {
+        wt_abort(s->wt);
+        streams_forget_wt(s);
+    } else {
+        wt_refuse_reset(s->wt);
+    }
+}
+
+/* --- the answer --- */
+
+/* The message's headers, and wt-protocol as a structured string (RFC 8941, section 3.3.3) if a
+ * subprotocol was chosen. *quoted is to be freed after use. */
+static struct header *answer_headers(const struct message *m, size_t *count, char **quoted)
+{
+    struct header *headers = calloc(m->header_count + 1, sizeof *headers);
+    assert(headers);
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct message_header *h = &m->headers[i];
+        headers[i] = (struct header){h->name.at, h->name.len, h->value.at, h->value.len};
+    }
+    *count = m->header_count;
+    *quoted = NULL;
+    if (!m->subprotocol.at)
+        return headers;
+    char *to = *quoted = malloc(2 * m->subprotocol.len + 2);
+    assert(to);
+    *to++ = '"';
+    for (size_t i = 0; i < m->subprotocol.len; i++) {
+        if (strchr("\"\\", m->subprotocol.at[i]))
+            *to++ = '\\';
+        *to++ = m->subprotocol.at[i];
+    }
+    *to++ = '"';
+    headers[(*count)++] = (struct header){(const uint8_t *)"wt-protocol", strlen("wt-protocol"),
+                                          (const uint8_t *)*quoted, (size_t)(to - *quoted)};
+    return headers;
+}
+
+static void forget_offered(struct session *s)
+{
+    free(s->offered);
+    free(s->offered_text);
+    s->offered = NULL;
+    s->offered_text = NULL;
+    s->rules.offered = NULL;
+    s->rules.offered_count = s->offered_count = 0;
+}
+
+void session_accept(struct session *s, const struct message *m)
+{
+    size_t count;
+    char *quoted;
+    struct header *headers = answer_headers(m, &count, &quoted);
+    s->accepted = true;
+    s->rules.phase = RULES_OPEN;
+    if (m->receive_window.set)
+        s->receive_window = m->receive_window.value;
+    move(s, SESSION_OPEN);
+    LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
+        log_text("client", s->client), log_text("path", s->path),
+        log_uint("status", m->status.value));
+    wt_accept(s->wt, (unsigned)m->status.value, headers, count);
+    free(headers);
+    free(quoted);
+    forget_offered(s);
+}
+
+void session_reject(struct session *s, const struct message *m)
+{
+    size_t count;
+    char *quoted;
+    struct header *headers = answer_headers(m, &count, &quoted);
+    decide(s, "app", no_code, "", 0, true, FAULT_NONE);
+    begin_closing(s);
+    s->wt_closing = true;
+    wt_refuse(s->wt, (unsigned)m->status.value, headers, count, m->body.at, m->body.len);
+    free(headers);
+    free(quoted);
+}
+
+/* --- the client's side --- */
+
+static void log_end(const struct session *s)
+{
+    const struct session_end *end = &s->end;
+    char code[16];
+    snprintf(code, sizeof code, "%" PRIu64, end->code.value);
+    LOG(s->relay->env->log, INFO, s->accepted ? "session.closed" : "session.refused",
+        log_text("session", s->id), log_text("client", s->client), log_text("by", end->by),
+        log_text("code", end->code.set ? code : NULL),
+        log_bytes("reason", end->reason ? end->reason : "", end->reason_len),
+        log_text("clean", end->clean ? "yes" : "no"),
+        log_text("fault", end->fault ? fault_name(end->fault) : NULL));
+}
+
+static void decide_by_client(struct session *s, const struct wt_end *end)
+{
+    static const char *const names[] = {[WT_BY_CLIENT] = "client",
+                                        [WT_BY_LOCAL] = "proxy",
+                                        [WT_BY_NETWORK] = "network",
+                                        [WT_BY_FAULT] = "proxy"};
+    decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value}, end->reason,
+           end->reason_len, end->clean, end->fault);
+}
+
+static void wt_closed(void *user, const struct wt_end *end)
+{
+    struct session *s = user;
+    if (!s)
+        return;
+    s->wt = NULL;
+    streams_forget_wt(s);
+    decide_by_client(s, end);
+    if (s->end.closed)
+        s->end.clean = end->clean;
+    log_end(s);
+    switch (s->state) {
+    case SESSION_CONNECTING:
+        link_close(s->link);
+        move(s, SESSION_OVER);
+        break;
+    case SESSION_ASKED:
+    case SESSION_OPEN:
+    case SESSION_DELIVERING:
+    case SESSION_CLOSING:
+        if (s->link)
+            link_allow_eof(s->link);
+        move(s, s->link ? SESSION_ENDING : SESSION_OVER);
+        break;
+    default:
+        break;
+    }
+    free_when_both_ended(s);
+}
+
+static void wt_streams_available(void *user, bool unidirectional)
+{
+    struct session *s = user;
+    if (!s->wt_closing)
+        down_open_pending(s, unidirectional);
+}
+
+static void wt_datagram_max_changed(void *user, size_t max)
+{
+    struct session *s = user;
+    (void)max;
+    s->news |= NEWS_DATAGRAM_LIMIT;
+    session_touch(s);
+}
+
+static void wt_draining(void *user)
+{
+    struct session *s = user;
+    s->news |= NEWS_DRAIN_CLIENT;
+    session_touch(s);
+}
+
+/* --- the application's side --- */
+
+static void link_opened(void *user)
+{
+    struct session *s = user;
+    if (s->state != SESSION_CONNECTING)
+        return;
+    assert(link_room(s->link) >= s->scope_len + 4);
+    link_send(s->link, s->scope, s->scope_len);
+    free(s->scope);
+    s->scope = NULL;
+    move(s, SESSION_ASKED);
+}
+
+static void link_writable(void *user)
+{
+    session_touch(user);
+}
+
+/* Nobody is left to be told anything. */
+static void forget_news(struct session *s)
+{
+    struct stream *st, *next;
+    HASH_ITER (hh, s->streams, st, next) {
+        st->unwritten = 0;
+        st->news = 0;
+        stream_drop_up(st);
+        stream_settle(st);
+    }
+    dgramq_fini(&s->datagrams);
+    s->news = 0;
+    s->error_count = 0;
+}
+
+static void link_closed(void *user, const struct link_end *end)
+{
+    struct session *s = user;
+    s->link = NULL;
+    switch (s->state) {
+    case SESSION_CONNECTING:
+    case SESSION_ASKED:
+    case SESSION_OPEN:
+        LOG(s->relay->env->log, WARN, "backend.failed", log_text("session", s->id),
+            log_text("address", upstream_address(s->relay->upstream)),
+            log_text("fault", fault_name(end->fault)), log_text("why", end->text));
+        fail(s, end->fault, 502);
+        break;
+    case SESSION_ENDING:
+        move(s, SESSION_OVER);
+        break;
+    default:
+        break;
+    }
+    forget_news(s);
+    free_when_both_ended(s);
+}
+
+void session_told(struct session *s)
+{
+    move(s, SESSION_OVER);
+    link_finish(s->link);
+    forget_news(s);
+}
+
+/* --- what is due --- */
+
+static void deadline_fired(void *owner)
+{
+    struct session *s = owner;
+    switch (s->state) {
+    case SESSION_ASKED:
+        fail(s, FAULT_BACKEND_ACCEPT_TIMEOUT, 504);
+        break;
+    case SESSION_DELIVERING:
+        close_now(s);
+        break;
+    case SESSION_ENDING: /* it does not read: what is left is not told */
+        if (news_disconnect(s)) {
+            session_told(s);
+        } else {
+            move(s, SESSION_OVER);
+            link_close(s->link);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+static void stall_fired(void *owner)
+{
+    struct session *s = owner;
+    if (session_listens(s))
+        fail(s, FAULT_BACKEND_STALLED, 502);
+}
+
+static void flush(void *owner)
+{
+    struct session *s = owner;
+    session_watch_credit(s);
+    if (s->state == SESSION_DELIVERING && s->undelivered == 0 && account_held(&s->account) == 0)
+        close_now(s);
+    bool told = news_pump(s);
+    if (told)
+        up_pump(s);
+    if (s->state == SESSION_ENDING && told && TAILQ_EMPTY(&s->ready) && s->datagrams.count == 0 &&
+        news_disconnect(s))
+        session_told(s);
+}
+
+/* --- the beginning --- */
+
+static const struct link_ops ops_of_link = {
+    .opened = link_opened,
+    .frame_received = down_frame_received,
+    .frame_refused = down_frame_refused,
+    .written = up_written,
+    .writable = link_writable,
+    .closed = link_closed,
+};
+
+static void describe_client(struct session *s, const struct wt_request *r)
+{
+    char host[INET6_ADDRSTRLEN] = "";
+    if (r->remote.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)&r->remote;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        snprintf(s->client, sizeof s->client, "%s:%u", host, ntohs(in->sin_port));
+    } else if (r->remote.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&r->remote;
+        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
+        snprintf(s->client, sizeof s->client, "[%s]:%u", host, ntohs(in6->sin6_port));
+    }
+    s->path = strndup(r->path, PATH_IN_LOG);
+    assert(s->path);
+}
+
+static void init_id(struct session *s)
+{
+    uint64_t random;
+    ssize_t n = getrandom(&random, sizeof random, 0);
+    assert(n == sizeof random);
+    (void)n;
+    snprintf(s->id, sizeof s->id, "%016" PRIx64, random);
+}
+
+static struct session *new_session(struct relay *r, struct wt_session *wt)
+{
+    struct session *s = calloc(1, sizeof *s);
+    assert(s);
+    s->relay = r;
+    s->wt = wt;
+    s->receive_window = UINT64_MAX;
+    s->account.window = s->account.announced = r->config.session_window;
+    TAILQ_INIT(&s->ready);
+    TAILQ_INIT(&s->pending[0]);
+    TAILQ_INIT(&s->pending[1]);
+    size_t bytes = r->config.datagram_queue * DATAGRAM_AVERAGE;
+    dgramq_init(&s->datagrams, r->config.datagram_queue,
+                bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
+                &r->env->stats->datagrams_dropped);
+    timer_init(&s->deadline, deadline_fired, s);
+    timer_init(&s->stall, stall_fired, s);
+    timer_init(&s->error_due, news_error_due, s);
+    turn_flush_init(&s->flush, TURN_BACK, flush, s);
+    init_id(s);
+    LIST_INSERT_HEAD(&r->sessions, s, entry);
+    r->count++;
+    return s;
+}
+
+static void refuse_at_gate(struct relay *r, struct wt_session *wt, enum fault fault)
+{
+    r->env->stats->faults[fault]++;
+    LOG(r->env->log, WARN, "session.refused", log_text("fault", fault_name(fault)),
+        log_text("why", fault_sentence(fault)));
+    wt_session_set_user(wt, NULL);
+    wt_refuse(wt, 503, NULL, 0, NULL, 0);
+}
+
+static void requested(void *host_user, struct wt_session *wt, const struct wt_request *request)
+{
+    struct relay *r = host_user;
+    enum fault fault = gate_admit(&r->gate);
+    if (fault != FAULT_NONE) {
+        refuse_at_gate(r, wt, fault);
+        return;
+    }
+    struct session *s = new_session(r, wt);
+    wt_session_set_user(wt, s);
+    describe_client(s, request);
+    if (!scope_build(s, request)) {
+        move(s, SESSION_OVER);
+        r->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
+        decide(s, "proxy", no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
+        refuse_client(s, 431);
+        return;
+    }
+    rules_init(&s->rules, s->offered, s->offered_count);
+    s->link = upstream_connect(r->upstream, &ops_of_link, s);
+}
+
+static const struct wt_ops ops_of_wt = {
+    .requested = requested,
+    .stream_opened = up_stream_opened,
+    .stream_received = up_stream_received,
+    .stream_reset = up_stream_reset,
+    .stream_stopped = up_stream_stopped,
+    .stream_acked = up_stream_acked,
+    .streams_available = wt_streams_available,
+    .datagram_received = up_datagram_received,
+    .datagram_max_changed = wt_datagram_max_changed,
+    .draining = wt_draining,
+    .closed = wt_closed,
+};
+
+const struct wt_ops *relay_wt_ops(void)
+{
+    return &ops_of_wt;
+}
+
+struct relay *relay_new(struct env *env, struct upstream *upstream,
+                        const struct relay_config *config)
+{
+    struct relay *r = calloc(1, sizeof *r);
+    assert(r);
+    r->env = env;
+    r->upstream = upstream;
+    r->config = *config;
+    gate_init(&r->gate, config->max_sessions);
+    r->decoder = message_decoder_new(MESSAGE_FROM_APP);
+    LIST_INIT(&r->sessions);
+    return r;
+}
+
+void relay_drain(struct relay *r, uint64_t deadline_ms)
+{
+    struct session *s;
+    gate_drain(&r->gate);
+    LIST_FOREACH (s, &r->sessions, entry) {
+        s->news |= NEWS_DRAIN_SHUTDOWN;
+        s->drain_deadline_ms = deadline_ms;
+        session_touch(s);
+    }
+}
+
+void relay_close_all(struct relay *r)
+{
+    struct session *s, *next;
+    gate_drain(&r->gate);
+    for (s = LIST_FIRST(&r->sessions); s; s = next) {
+        next = LIST_NEXT(s, entry);
+        end_by_proxy(s, FAULT_DRAINING, 503, 0, "the server is shutting down");
+    }
+}
+
+size_t relay_count(const struct relay *r)
+{
+    return r->count;
+}
+
+void relay_free(struct relay *r)
+{
+    assert(r->count == 0);
+    message_decoder_free(r->decoder);
+    free(r);
+}

@@ -1,0 +1,218 @@
+/*
+ * A session's streams: the table, the accounts of bytes that their credit and the link's pauses
+ * follow from, and the one place that lets a stream go. Owns struct stream. Calls wt and link.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "relay_internal.h"
+
+/* --- the table --- */
+
+bool stream_is_by_app(uint64_t id)
+{
+    return id & 1;
+}
+
+bool stream_is_uni(uint64_t id)
+{
+    return id & 2;
+}
+
+struct stream *stream_new(struct session *s, uint64_t id, struct wt_stream *wt)
+{
+    const uint8_t *hash_key = s->relay->env->hash_key;
+    struct stats *stats = s->relay->env->stats;
+    struct stream *st = calloc(1, sizeof *st);
+    assert(st);
+    st->session = s;
+    st->id = id;
+    st->wt = wt;
+    st->unidirectional = stream_is_uni(id);
+    bool by_app = stream_is_by_app(id);
+    /* Who opened a stream knows of it. */
+    st->announced = by_app;
+    st->up_over = by_app && st->unidirectional;
+    st->client_ended = st->up_over;
+    st->down = !by_app && st->unidirectional ? DOWN_OVER : DOWN_OPEN;
+    st->up_limit = s->receive_window;
+    st->account.window = s->relay->config.stream_window;
+    st->account.announced = st->account.window;
+    recvq_init(&st->queue, &stats->receive_bytes);
+    recvq_init(&st->backlog, &stats->send_bytes);
+    HASH_ADD(hh, s->streams, id, sizeof st->id, st);
+    return st;
+}
+
+struct stream *stream_find(const struct session *s, uint64_t id)
+{
+    const uint8_t *hash_key = s->relay->env->hash_key;
+    struct stream *st;
+    HASH_FIND(hh, s->streams, &id, sizeof id, st);
+    return st;
+}
+
+static void free_stream(struct stream *st)
+{
+    struct session *s = st->session;
+    if (st->is_ready)
+        TAILQ_REMOVE(&s->ready, st, ready_entry);
+    if (st->pending) {
+        TAILQ_REMOVE(&s->pending[st->unidirectional], st, pending_entry);
+        s->pending_count--;
+    }
+    if (s->link && st->unwritten)
+        link_forget_receipt(s->link, st);
+    recvq_fini(&st->queue);
+    recvq_fini(&st->backlog);
+    HASH_DEL(s->streams, st);
+    free(st);
+}
+
+static bool is_settled(const struct stream *st)
+{
+    return st->up_over && st->down == DOWN_OVER && !st->pending && !st->news &&
+           (st->unwritten == 0 || !st->session->link);
+}
+
+void stream_settle(struct stream *st)
+{
+    if (!is_settled(st))
+        return;
+    /* Nobody is left to read what the client still sends. */
+    if (st->wt && !st->client_ended && !st->stopped)
+        wt_stream_stop(st->wt, 0);
+    if (st->wt)
+        wt_stream_release(st->wt);
+    free_stream(st);
+}
+
+void streams_forget_wt(struct session *s)
+{
+    struct stream *st, *next;
+    HASH_ITER (hh, s->streams, st, next) {
+        st->wt = NULL;
+        stream_end_down(st);
+    }
+}
+
+void streams_free(struct session *s)
+{
+    struct stream *st, *next;
+    HASH_ITER (hh, s->streams, st, next)
+        free_stream(st);
+}
+
+/* --- accounts --- */
+
+uint64_t account_held(const struct account *a)
+{
+    return a->sent - a->released;
+}
+
+/* A new limit is worth a message when a quarter of the window has been freed. */
+static bool is_worth_telling(const struct account *a)
+{
+    uint64_t freed = a->released + a->window - a->announced;
+    return freed > 0 && freed >= a->window / 4;
+}
+
+static void session_credit(struct session *s)
+{
+    if (is_worth_telling(&s->account)) {
+        s->news |= NEWS_SESSION_CREDIT;
+        session_touch(s);
+    }
+}
+
+static void note_window(struct stream *st)
+{
+    bool over = account_held(&st->account) > st->account.window;
+    if (over == st->over_window)
+        return;
+    st->over_window = over;
+    if (over)
+        st->session->streams_over++;
+    else
+        st->session->streams_over--;
+}
+
+void stream_charged(struct stream *st, size_t len)
+{
+    st->account.sent += len;
+    st->session->account.sent += len;
+    note_window(st);
+}
+
+void stream_released(struct stream *st, uint64_t len)
+{
+    struct session *s = st->session;
+    assert(len <= account_held(&st->account));
+    if (st->over_window || account_held(&s->account) > s->account.window)
+        timer_stop(s->relay->env->timers, &s->stall); /* it moves: the wait begins anew */
+    st->account.released += len;
+    s->account.released += len;
+    note_window(st);
+    session_credit(s);
+    if (st->down == DOWN_OPEN && is_worth_telling(&st->account)) {
+        st->news |= NEWS_CREDIT;
+        stream_make_ready(st);
+    }
+    session_touch(s);
+}
+
+void session_charged_for_nothing(struct session *s, size_t len)
+{
+    s->account.sent += len;
+    s->account.released += len;
+    session_credit(s);
+}
+
+void session_watch_credit(struct session *s)
+{
+    struct timers *timers = s->relay->env->timers;
+    bool over = session_listens(s) &&
+                (s->streams_over > 0 || account_held(&s->account) > s->account.window);
+    if (over && s->stall.due_ns == TIMERS_NEVER)
+        timer_set(timers, &s->stall, timers_now(timers) + s->relay->config.stall_timeout_ns);
+    if (over == s->paused || !s->link)
+        return;
+    s->paused = over;
+    if (over) {
+        link_pause(s->link);
+    } else {
+        timer_stop(timers, &s->stall);
+        link_resume(s->link);
+    }
+}
+
+/* --- the half towards the client --- */
+
+void stream_end_down(struct stream *st)
+{
+    struct session *s = st->session;
+    if (st->down == DOWN_OVER)
+        return;
+    if (st->down == DOWN_ENDED)
+        s->undelivered--;
+    st->down = DOWN_OVER;
+    st->news &= ~(unsigned)NEWS_CREDIT;
+    recvq_drop(&st->backlog, recvq_held(&st->backlog));
+    stream_released(st, account_held(&st->account));
+}
+
+void stream_push(struct stream *st)
+{
+    size_t len;
+    const uint8_t *data;
+    while ((data = recvq_peek(&st->backlog, &len)) && len > 0) {
+        size_t n = wt_stream_write(st->wt, data, len);
+        recvq_drop(&st->backlog, n);
+        if (n < len)
+            return;
+    }
+    if (st->down == DOWN_ENDED && !st->end_told) {
+        st->end_told = true;
+        wt_stream_end(st->wt);
+    }
+}
