@@ -26,8 +26,7 @@ static void put_bytes(const struct message_bytes *bytes)
     printf("}");
 }
 
-/* Every byte that is not plain ASCII as an escape would not be UTF-8's meaning: so texts go out in
- * hex, too, and are marked. */
+/* In hex, too, and marked: so nothing needs an escape. */
 static void put_text(const struct message_text *text)
 {
     printf("{\"text\": ");
@@ -125,12 +124,16 @@ static void dump_scope(const uint8_t *body, size_t len)
     message_decoder_free(d);
 }
 
+static unsigned digit(char c)
+{
+    return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
 static size_t read_hex(const char *hex, uint8_t *to)
 {
     size_t len = 0;
-    unsigned byte;
-    while (sscanf(hex + 2 * len, "%2x", &byte) == 1)
-        to[len++] = (uint8_t)byte;
+    for (; hex[2 * len] != 0; len++)
+        to[len] = (uint8_t)(digit(hex[2 * len]) << 4 | digit(hex[2 * len + 1]));
     return len;
 }
 
