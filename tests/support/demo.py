@@ -113,7 +113,8 @@ def main():
         wait_until(lambda: os.path.exists(app), children)
         children["the proxy"] = subprocess.Popen(
             [build / "proxy/sluice", "--listen", f":{options.port}", "--cert", "auto",
-             "--app", f"unix:{app}", "--admin", options.admin], start_new_session=True)
+             "--app", f"unix:{app}", "--admin", options.admin, "--drain-timeout", "1s"],
+            start_new_session=True)
         wait_until(lambda: healthy(f"http://{options.admin}/healthz"), children)
         print(f"\n  demo page     http://{options.admin}/"
               f"\n  WebTransport  https://localhost:{options.port}/"
