@@ -1,0 +1,217 @@
+/*
+ * Real workers on real sockets of the loopback interface, without clients: how they answer, pass
+ * packets on, and end.
+ */
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmocka_all.h"
+#include "address.h"
+#include "certificate.h"
+#include "worker.h"
+
+enum { MAX_WORKERS = 2 };
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int counted, ended, forwarded;
+    unsigned forwarded_to;
+    bool refuse;
+    struct worker *workers[MAX_WORKERS];
+    struct certificate *certificate;
+    struct log log;
+} world = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static void note(int *number)
+{
+    pthread_mutex_lock(&world.lock);
+    ++*number;
+    pthread_cond_broadcast(&world.changed);
+    pthread_mutex_unlock(&world.lock);
+}
+
+static void wait_for(const int *number, int least)
+{
+    pthread_mutex_lock(&world.lock);
+    while (*number < least)
+        pthread_cond_wait(&world.changed, &world.lock);
+    pthread_mutex_unlock(&world.lock);
+}
+
+static void counted(void *user, unsigned index, const struct stats *stats)
+{
+    (void)user;
+    (void)index;
+    (void)stats;
+    note(&world.counted);
+}
+
+static bool forward(void *user, unsigned index, const struct packet *p)
+{
+    (void)user;
+    bool taken = !world.refuse && worker_receive(world.workers[index], p);
+    world.forwarded_to = index;
+    note(&world.forwarded);
+    return taken;
+}
+
+static void ended(void *user, unsigned index)
+{
+    (void)user;
+    (void)index;
+    note(&world.ended);
+}
+
+static const struct worker_ops ops = {.counted = counted, .forward = forward, .ended = ended};
+
+static struct worker_config config_of(unsigned index)
+{
+    char error[256];
+    struct worker_config c = {
+        .index = index,
+        .count = MAX_WORKERS,
+        .log = world.log,
+        .listen_count = 1,
+        .endpoint = {.server_id = 0x12, .generation = 7},
+        .wt = {.tls = certificate_context(world.certificate),
+               .is_server = true,
+               .connection_window = 1 << 20,
+               .stream_window = 1 << 18,
+               .max_streams_bidi = 10,
+               .max_streams_uni = 10,
+               .stream_send_limit = 1 << 18,
+               .datagram_queue = 10,
+               .max_header_bytes = 8192},
+        .upstream = {.address = "unix:/nonexistent",
+                     .max_frame = 1 << 20,
+                     .stage_size = 1 << 18,
+                     .read_budget = 1 << 18},
+        .relay = {.stream_window = 1 << 18,
+                  .session_window = 1 << 20,
+                  .max_pending_streams = 10,
+                  .max_frame = 1 << 20,
+                  .datagram_queue = 10,
+                  .max_sessions = 10},
+        .drain_timeout_ns = UINT64_C(1000000000),
+    };
+
+    assert_int_equal(address_resolve("127.0.0.1:0", &c.listen[0], 1, error, sizeof(error)), 1);
+    return c;
+}
+
+static int setup(void **state)
+{
+    char error[256] = "";
+
+    (void)state;
+    world.counted = world.ended = world.forwarded = 0;
+    world.refuse = false;
+    log_init(&world.log, STDERR_FILENO, LOG_OFF);
+    world.certificate = certificate_new_auto(time(NULL), error, sizeof(error));
+    for (unsigned i = 0; i < MAX_WORKERS; i++) {
+        struct worker_config c = config_of(i);
+        world.workers[i] = worker_new(&c, &ops, NULL, error, sizeof(error));
+        if (!world.workers[i] || worker_start(world.workers[i]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < MAX_WORKERS; i++) {
+        assert_null(stats_alive(worker_stats(world.workers[i])));
+        worker_free(world.workers[i]);
+    }
+    certificate_free(world.certificate);
+    return 0;
+}
+
+static void end_all(void)
+{
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        worker_close(world.workers[i]);
+    wait_for(&world.ended, MAX_WORKERS);
+}
+
+/* A packet with a short header, whose connection id names this worker. */
+static void send_stray(unsigned to, uint8_t names_worker)
+{
+    uint8_t packet[64] = {0x40, ENDPOINT_CID_LEN - 1, 0, 0x12, 7, names_worker, 1, 2, 3};
+    const struct packet_address *address = worker_address(world.workers[to], 0);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    assert_int_equal(sendto(fd, packet, sizeof(packet), 0, &address->sa.any, address->len),
+                     sizeof(packet));
+    close(fd);
+}
+
+static void test_counts_until_it_has_ended(void **state)
+{
+    (void)state;
+    assert_true(worker_count(world.workers[0]));
+    wait_for(&world.counted, 1);
+    end_all();
+    assert_false(worker_count(world.workers[0]));
+}
+
+static void test_drains_at_once_without_sessions(void **state)
+{
+    (void)state;
+    worker_drain(world.workers[0]);
+    worker_drain(world.workers[1]);
+    wait_for(&world.ended, MAX_WORKERS);
+}
+
+static void test_passes_packets_on(void **state)
+{
+    (void)state;
+    send_stray(0, 1);
+    wait_for(&world.forwarded, 1);
+    assert_int_equal(world.forwarded_to, 1);
+    end_all();
+    assert_int_equal(worker_stats(world.workers[0])->packets_forwarded, 1);
+    /* Worker 1 does not know the connection either, and does not send the packet round. */
+    assert_int_equal(worker_stats(world.workers[1])->packets_forwarded, 0);
+    assert_int_equal(world.forwarded, 1);
+}
+
+static void test_drops_what_the_other_has_no_room_for(void **state)
+{
+    (void)state;
+    world.refuse = true;
+    send_stray(0, 1);
+    wait_for(&world.forwarded, 1);
+    end_all();
+    assert_int_equal(worker_stats(world.workers[0])->packets_dropped, 1);
+}
+
+static void test_says_what_is_wrong(void **state)
+{
+    struct worker_config c = config_of(0);
+    char error[256] = "";
+
+    (void)state;
+    c.upstream.address = "nonsense";
+    assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
+    assert_non_null(strstr(error, "nonsense"));
+    assert_int_equal(address_resolve("192.0.2.1:1", &c.listen[0], 1, error, sizeof(error)), 1);
+    assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
+    assert_non_null(strstr(error, "192.0.2.1"));
+    end_all();
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_counts_until_it_has_ended), TEST(test_drains_at_once_without_sessions),
+        TEST(test_passes_packets_on),         TEST(test_drops_what_the_other_has_no_room_for),
+        TEST(test_says_what_is_wrong),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
