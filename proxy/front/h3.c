@@ -291,8 +291,7 @@ static void conn_stream_acked(void *user, int64_t id, void *stream_user, size_t 
         h3_stream_acked(s, len, fin);
         return;
     }
-    if (nghttp3_conn_add_ack_offset(h->http, id, len) != 0)
-        abort();
+    h3_request_acked(h, id, len);
 }
 
 static void conn_stream_reset_received(void *user, int64_t id, void *stream_user, uint64_t code)

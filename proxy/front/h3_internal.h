@@ -129,6 +129,11 @@ struct h3_request {
     size_t acked;                /* of the first body's bytes */
     bool end_wanted, reset;
 
+    /* nghttp3 (1.8) forgets an end that it has offered alone, and that was not taken yet, when an
+     * acknowledgement for the stream comes in between. So that is held back meanwhile. */
+    bool lone_end_offered;
+    size_t acks_held;
+
     struct dgramq out; /* datagrams for the peer */
 };
 
@@ -145,6 +150,10 @@ struct h3_request *h3_request_find(struct h3 *h, int64_t id);
 /* The SETTINGS are in: hands the held requests up. */
 void h3_request_unhold(struct h3 *h);
 void h3_datagram_sent(struct h3_request *r);
+/* Tells nghttp3 that len bytes of one of its streams have been acknowledged. */
+void h3_request_acked(struct h3 *h, int64_t id, size_t len);
+/* nghttp3's end of a stream, offered without bytes, waits; or waits no longer. */
+void h3_request_lone_end(struct h3 *h, int64_t id, bool waits);
 
 /* h3_stream.c */
 struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local);

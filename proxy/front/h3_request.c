@@ -373,6 +373,33 @@ static int acked_stream_data(nghttp3_conn *http, int64_t id, uint64_t len, void 
     return 0;
 }
 
+static void tell_acked(struct h3 *h, int64_t id, size_t len)
+{
+    if (nghttp3_conn_add_ack_offset(h->http, id, len) != 0)
+        abort();
+}
+
+void h3_request_acked(struct h3 *h, int64_t id, size_t len)
+{
+    struct h3_request *r = h3_request_find(h, id);
+    if (r && r->lone_end_offered)
+        r->acks_held += len;
+    else
+        tell_acked(h, id, len);
+}
+
+void h3_request_lone_end(struct h3 *h, int64_t id, bool waits)
+{
+    struct h3_request *r = h3_request_find(h, id);
+    if (!r || r->lone_end_offered == waits)
+        return;
+    r->lone_end_offered = waits;
+    if (waits || r->acks_held == 0)
+        return;
+    tell_acked(h, id, r->acks_held);
+    r->acks_held = 0;
+}
+
 /* nghttp3 asks for a stop or a reset, for instance because a message is malformed. */
 static int stop_sending(nghttp3_conn *http, int64_t id, uint64_t code, void *conn_user,
                         void *stream_user)

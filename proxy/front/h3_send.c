@@ -40,6 +40,7 @@ static bool pull_http(struct h3 *h, struct conn_piece *piece)
         return false;
     *piece =
         (struct conn_piece){.stream_id = id, .count = (size_t)n, .fin = fin != 0, .tag = &tag_http};
+    h3_request_lone_end(h, id, n == 0 && fin);
     for (size_t i = 0; i < (size_t)n; i++)
         piece->slices[i] = (struct iovec){.iov_base = vec[i].base, .iov_len = vec[i].len};
     return true;
@@ -98,6 +99,8 @@ static void pulled_http(struct h3 *h, int64_t id, enum conn_taken taken, size_t 
         nghttp3_conn_shutdown_stream_write(h->http, id);
     else if (nghttp3_conn_add_write_offset(h->http, id, len) != 0)
         abort();
+    if (taken != CONN_BLOCKED)
+        h3_request_lone_end(h, id, false);
 }
 
 static void pulled_datagram(struct h3 *h, enum conn_taken taken)
