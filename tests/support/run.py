@@ -240,6 +240,9 @@ def run_fuzz(suite, env):
     for target in targets:
         work = OUT / "corpus" / target.name
         work.mkdir(parents=True, exist_ok=True)
+        maker = ROOT / suite.what / f"corpus_{target.name.removeprefix('fuzz_')}.py"
+        if maker.is_file():
+            subprocess.run([sys.executable, maker, work], check=True)
         seeds = ROOT / suite.what / "corpus" / target.name.removeprefix("fuzz_")
         command = [target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10",
                    f"-artifact_prefix={OUT}/{target.name}-", work]
