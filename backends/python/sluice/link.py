@@ -12,7 +12,8 @@ unread while the application is busy:
 - If the application meanwhile waits for something that only the socket can bring (credit for a
   send, data of another stream), reading goes on piece by piece, with growing pauses between the
   pieces, until what it waits for arrives: up to `receive_limit` bytes.
-- At `receive_limit` reading stops. If a send waits for credit then and nothing is taken from the
+- At `receive_limit` reading stops; it is well above what the socket's own buffers hold, so credit
+  that has been sent does arrive before that. If a send waits for credit then and nothing is taken from the
   queue for `stall_timeout` seconds, neither side can move: the session is closed.
 """
 
@@ -44,7 +45,7 @@ class Limits:
     """What one session may hold, how long things may take, and the code when it is closed for that."""
 
     receive_buffer: int = 1 << 20
-    receive_limit: int = 8 << 20
+    receive_limit: int = 16 << 20
     stall_timeout: float = 60.0
     linger_timeout: float = 15.0
     error_code: int = 500

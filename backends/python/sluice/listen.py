@@ -11,6 +11,8 @@ from dataclasses import dataclass
 BACKLOG = 4096
 """Sessions that may wait to be taken; with a short queue, Sluice's connects fail under load."""
 
+TCP_RECEIVE_BUFFER = 1 << 20
+
 
 class ListenError(Exception):
     """The address cannot be used; the text says why."""
@@ -144,6 +146,8 @@ def _bind_tcp(address: Address) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:  # without a host: IPv4 too
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1 if address.host else 0)
+        # What the kernel keeps for us is read before any credit behind it (see link.py): up to 32 MB without this.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TCP_RECEIVE_BUFFER)
         sock.bind(where)
     except OSError as error:
         sock.close()

@@ -56,7 +56,7 @@ class Server:
         error_code: int = 500,
         shutdown_timeout: float = 10.0,
         receive_buffer: int = 1 << 20,
-        receive_limit: int = 8 << 20,
+        receive_limit: int = 16 << 20,
     ) -> None:
         if (bind is None) == (port is None):
             raise ValueError("say either where the proxy finds the application (bind) or what the proxy listens on (port)")

@@ -65,6 +65,7 @@ class Stream:
         self._read_error: StreamError | None = None
         self._write_error: StreamError | None = None
         self._ended = not self.writable
+        self._gave_up = False
         self._confirmed: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
@@ -205,8 +206,8 @@ class Stream:
         """Gives up sending: the client sees an error with this code. Legal after end() too, until all has arrived."""
         if not self.writable:
             raise ValueError(f"{self!r} cannot be written")
-        if self._write_error is None and not self._link.over:
-            self._ended = True
+        if self._write_error is None and not self._gave_up and not self._link.over:
+            self._ended = self._gave_up = True
             self._link.reset(self.id, code)
 
     def priority(self, send_order: int) -> None:

@@ -1,0 +1,356 @@
+"""Credit, corking, and how far the socket is read ahead."""
+
+import asyncio
+import os
+import stat
+
+import pytest
+from fake import frame, run, scope, serving
+
+import sluice
+from sluice.link import Limits, Link
+
+
+class PretendTransport(asyncio.Transport):
+    def __init__(self):
+        super().__init__()
+        self.writes, self.paused, self.aborted = [], False, False
+
+    def write(self, data):
+        self.writes.append(bytes(data))
+
+    def pause_reading(self):
+        assert not self.paused
+        self.paused = True
+
+    def resume_reading(self):
+        assert self.paused
+        self.paused = False
+
+    def is_closing(self):
+        return self.aborted
+
+    def abort(self):
+        self.aborted = True
+
+
+class Collector:
+    def __init__(self, link):
+        self.link, self.messages = link, []
+
+    def message(self, message):
+        self.messages.append(message)
+        self.link.held(len(message.get("data", b"")))
+
+
+def pretend(limits=None, **changes):
+    """A link without a socket, its scope received."""
+    link = Link(Collector, limits)
+    link.connection_made(PretendTransport())
+    link.data_received(frame(scope(**changes)))
+    return link, link._transport
+
+
+def test_one_write_per_turn():
+    async def main():
+        link, transport = pretend()
+        link.accept({"type": "webtransport.accept"})
+        await link.send(1, b"hello")
+        await link.send(3, b"x", end=True)
+        link.finish({"type": "webtransport.close"})
+        assert transport.writes == []
+        await asyncio.sleep(0)
+        assert len(transport.writes) == 1 and transport.writes[0].count(b"webtransport.") == 4
+
+    run(main())
+
+
+def test_answer_and_close_arrive_together():
+    """The same through sockets: the first read has all of it."""
+
+    async def app(scope, receive, send):
+        await send({"type": "webtransport.accept"})
+        await send({"type": "webtransport.stream.send", "stream_id": 1, "data": b"hi", "end_stream": True})
+        await send({"type": "webtransport.close", "code": 1})
+
+    async def main():
+        async with serving(app) as connect:
+            s = await connect()
+            s.scope()
+            data = await s.reader.read(65536)
+            assert data.count(b"webtransport.") == 3
+
+    run(main())
+
+
+def test_whoever_sends_without_end_lets_others_run():
+    async def main():
+        link, transport = pretend()
+        link.accept({"type": "webtransport.accept"})
+        other = asyncio.create_task(asyncio.sleep(0, "ran"))
+        while not other.done():
+            link.command({"type": "webtransport.datagram.send", "data": bytes(1000)})
+            await link.flow()
+        assert max(map(len, transport.writes)) < 100_000
+
+    run(main())
+
+
+def test_credit_of_one_stream_holds_up_that_stream_only():
+    @sluice.handler
+    async def app(session):
+        await session.accept()
+        stuck, free = await session.open_uni(), await session.open_uni()
+        session.start(stuck.write(b"s" * 2500))
+        async for n in session.datagrams:
+            await free.write(b"f" * int(n))
+
+    async def main():
+        async with serving(app) as connect:
+            s = await connect()
+            await s.accepted(stream_window=1000, session_window=10_000)
+            await s.expect("stream.send", stream_id=3, data=b"")
+            await s.expect("stream.send", stream_id=7, data=b"")
+            await s.expect("stream.send", stream_id=3, data=b"s" * 1000)
+            s.say("datagram.receive", data=b"1000")
+            await s.expect("stream.send", stream_id=7, data=b"f" * 1000)
+            s.say("credit", stream_id=3, limit=900)  # lower: nothing
+            s.say("credit", stream_id=7, limit=2000)
+            s.say("datagram.receive", data=b"10")
+            await s.expect("stream.send", stream_id=7, data=b"f" * 10)
+            s.say("credit", stream_id=3, limit=2200)
+            await s.expect("stream.send", stream_id=3, data=b"s" * 1200)
+            s.say("credit", stream_id=3, limit=5000)
+            await s.expect("stream.send", stream_id=3, data=b"s" * 300)
+            await s.over()
+
+    run(main())
+
+
+def test_credit_of_the_session():
+    @sluice.handler
+    async def app(session):
+        await session.accept()
+        first, second = await session.open_uni(), await session.open_uni()
+        await asyncio.gather(first.end(b"1" * 1000), second.end(b"2" * 1000))
+        third = await session.open_uni()  # opening and ending need none
+        await third.end()
+        await session.close()
+
+    async def main():
+        async with serving(app) as connect:
+            s = await connect()
+            await s.accepted(stream_window=1000, session_window=1500)
+            await s.expect("stream.send", stream_id=3, data=b"")
+            await s.expect("stream.send", stream_id=7, data=b"")
+            await s.expect("stream.send", stream_id=3, data=b"1" * 1000, end_stream=True)
+            await s.expect("stream.send", stream_id=7, data=b"2" * 500)
+            s.say("credit", limit=1600)
+            await s.expect("stream.send", stream_id=7, data=b"2" * 100)
+            s.say("credit", limit=2000)
+            await s.expect("stream.send", stream_id=7, data=b"2" * 400, end_stream=True)
+            await s.expect("stream.send", stream_id=11, data=b"")
+            await s.expect("stream.send", stream_id=11, data=b"", end_stream=True)
+            await s.expect("close")
+            await s.over(by="app")
+
+    run(main())
+
+
+def test_a_new_stream_is_opened_even_without_credit():
+    """Its id is used in order, whoever sends next."""
+
+    async def main():
+        link, transport = pretend(session_window=0)
+        link.accept({"type": "webtransport.accept"})
+        waiting = asyncio.create_task(link.send(1, b"x"))
+        await asyncio.sleep(0)
+        assert await link.send(5, b"")
+        waiting.cancel()
+
+    run(main())
+
+
+def test_long_data_is_cut_at_the_frame_limit():
+    async def main():
+        link, transport = pretend(stream_window=10**7, session_window=10**7)
+        link.accept({"type": "webtransport.accept"})
+        await link.send(1, bytes(3 << 20))
+        await asyncio.sleep(0)
+        assert all(len(w) < (1 << 20) + 100 for w in transport.writes)
+        assert sum(map(len, transport.writes)) > 3 << 20
+
+    run(main())
+
+
+def test_two_sends_on_a_stream_do_not_mix():
+    @sluice.handler
+    async def app(session):
+        await session.accept()
+        stream = await session.open_uni()
+        await asyncio.gather(stream.write(b"a" * 1500), stream.write(b"b" * 1500))
+        await session.close()
+
+    async def main():
+        async with serving(app) as connect:
+            s = await connect()
+            await s.accepted()
+            got = b""
+            while (message := await s.hear())["type"] == "stream.send":
+                got += message["data"]
+                s.say("credit", stream_id=3, limit=len(got) + 400)
+            assert got == b"a" * 1500 + b"b" * 1500
+            await s.over(by="app")
+
+    run(main())
+
+
+LIMITS = Limits(receive_buffer=1000, receive_limit=5000, stall_timeout=0.01)
+
+
+def data(n, stream_id=0):
+    return frame({"type": "webtransport.stream.receive", "stream_id": stream_id, "data": bytes(n)})
+
+
+def test_reading_stops_and_goes_on():
+    async def main():
+        link, transport = pretend(LIMITS)
+        link.data_received(data(999))
+        assert not transport.paused
+        link.data_received(data(1))
+        assert transport.paused
+        link.took(1)
+        assert not transport.paused
+
+    run(main())
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_reading_goes_on_for_a_send_that_waits():
+    """Its credit comes on the same socket."""
+
+    async def main():
+        link, transport = pretend(LIMITS, stream_window=10)
+        link.accept({"type": "webtransport.accept"})
+        link.data_received(data(2000))
+        assert transport.paused
+        send = asyncio.create_task(link.send(1, bytes(20)))
+        await until(lambda: not transport.paused)
+        link.data_received(data(2000))  # not the credit yet
+        assert transport.paused
+        await until(lambda: not transport.paused)
+        link.data_received(frame({"type": "webtransport.credit", "stream_id": 1, "limit": 20}))
+        assert await send
+        assert transport.paused  # nobody waits any more, 4,000 bytes are unread
+
+    run(main())
+
+
+def test_reading_is_bounded_for_a_send_that_waits():
+    async def main():
+        link, transport = pretend(LIMITS, stream_window=10)
+        link.accept({"type": "webtransport.accept"})
+        link.data_received(data(6000))
+        send = asyncio.create_task(link.send(1, bytes(20)))
+        with pytest.raises(sluice.SessionClosed):  # nothing is taken, nothing can come: the session is closed
+            await send
+        await asyncio.sleep(0)
+        assert b"webtransport.close" in transport.writes[-1] and b"wait for each other" in transport.writes[-1]
+        assert not transport.paused  # to hear Sluice's disconnect
+        link.data_received(data(100_000))
+        assert not transport.paused and len(link._receiver.messages) == 1
+
+    run(main())
+
+
+def test_a_send_that_waits_while_something_is_taken_is_let_wait():
+    async def main():
+        link, transport = pretend(LIMITS, stream_window=10)
+        link.accept({"type": "webtransport.accept"})
+        link.data_received(data(9000))
+        send = asyncio.create_task(link.send(1, bytes(20)))
+        for _ in range(5):
+            await until(lambda: link._reading.stall is not None)
+            timer = link._reading.stall
+            link.took(10)
+            await until(lambda: link._reading.stall is not timer)
+        assert not send.done() and not link.over
+        send.cancel()
+
+    run(main())
+
+
+def test_echo_of_much_through_a_small_buffer(tmp_path):
+    """A client that sends all before it reads anything back, and an application that echoes."""
+
+    async def app(scope, receive, send):
+        await send({"type": "webtransport.accept"})
+        while (message := await receive())["type"] != "webtransport.disconnect":
+            if message["type"] == "webtransport.stream.receive":
+                await send({"type": "webtransport.stream.send", "stream_id": 0, "data": message["data"]})
+
+    async def main():
+        async with serving(app, tmp_path, receive_buffer=20_000, receive_limit=2_000_000) as connect:
+            s = await connect()
+            await s.accepted(stream_window=30_000, session_window=30_000)
+            total, got = 3_000_000, 0
+
+            async def feed():
+                for _ in range(total // 10_000):
+                    s.stream(0, b"x" * 10_000)
+                    await s.writer.drain()
+
+            feeding = asyncio.create_task(feed())
+            while got < total:
+                got += len((await s.expect("stream.send"))["data"])
+                s.say("credit", stream_id=0, limit=got + 30_000)
+                s.say("credit", limit=got + 30_000)
+            await feeding
+            await s.over()
+
+    run(main())
+
+
+def test_unread_data_stops_the_socket():
+    """Nothing reads: what the application's side takes is bounded."""
+    release = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "webtransport.accept"})
+        await release.wait()
+        while (await receive())["type"] != "webtransport.disconnect":
+            pass
+
+    async def main():
+        async with serving(app, receive_buffer=50_000) as connect:
+            s = await connect()
+            await s.accepted()
+            sent = 0
+            while s.writer.transport.get_write_buffer_size() == 0 or sent < 2_000_000:
+                s.stream(0, b"x" * 10_000)
+                sent += 10_000
+                await asyncio.sleep(0)
+            (link,) = connect.server._links
+            assert link._reading.queued < 50_000 + 400_000  # one read's worth over
+            assert s.writer.transport.get_write_buffer_size() > 0
+            release.set()
+            await s.writer.drain()
+            await s.over()
+
+    run(main())
+
+
+def test_unix_socket(tmp_path):
+    async def main():
+        path = tmp_path / "app.sock"
+        async with serving(lambda *_: None, tmp_path, socket_mode=0o600):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+        assert not path.exists()
+        async with serving(lambda *_: None, tmp_path):
+            assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
+
+    run(main())
