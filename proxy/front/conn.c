@@ -425,6 +425,21 @@ static int remove_connection_id(ngtcp2_conn *quic, const ngtcp2_cid *cid, void *
     return 0;
 }
 
+/* The peer's ids: what comes with them is a token, by which it may reset us. */
+static int peer_id_changed(ngtcp2_conn *quic, ngtcp2_connection_id_status_type type, uint64_t seq,
+                           const ngtcp2_cid *cid, const uint8_t *token, void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    (void)seq;
+    (void)cid;
+    if (token && type == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE)
+        endpoint_map_token(c->hub->endpoint, &c->peer, token);
+    else if (token)
+        endpoint_unmap_token(c->hub->endpoint, &c->peer, token);
+    return 0;
+}
+
 static int stateless_reset_received(ngtcp2_conn *quic, const ngtcp2_pkt_stateless_reset *sr,
                                     void *user)
 {
@@ -460,6 +475,7 @@ static void fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
     cb->rand = random_bytes;
     cb->get_new_connection_id = new_connection_id;
     cb->remove_connection_id = remove_connection_id;
+    cb->dcid_status = peer_id_changed;
     cb->recv_stateless_reset = stateless_reset_received;
     cb->recv_tx_key = tx_key_installed;
     cb->handshake_completed = handshake_completed;

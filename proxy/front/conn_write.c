@@ -85,10 +85,11 @@ static ngtcp2_ssize write_datagram(struct flush *f, const struct conn_piece *pie
         *taken = CONN_GONE;
         return NGTCP2_ERR_WRITE_MORE;
     }
-    ngtcp2_ssize n =
-        ngtcp2_conn_write_datagram(f->c->quic, &f->path.path, &f->info, f->dest, f->dest_len,
-                                   &accepted, NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0,
-                                   piece->slices[0].iov_base, piece->slices[0].iov_len, f->now);
+    /* An empty one is legal, but ngtcp2 asserts that each slice has bytes. */
+    ngtcp2_vec vec = {.base = piece->slices[0].iov_base, .len = piece->slices[0].iov_len};
+    ngtcp2_ssize n = ngtcp2_conn_writev_datagram(
+        f->c->quic, &f->path.path, &f->info, f->dest, f->dest_len, &accepted,
+        NGTCP2_WRITE_DATAGRAM_FLAG_MORE, 0, &vec, vec.len ? 1 : 0, f->now);
     *taken = accepted ? CONN_TAKEN : CONN_LATER;
     *len = accepted ? piece->slices[0].iov_len : 0;
     return n;

@@ -34,6 +34,7 @@ struct endpoint_cid {
     struct endpoint_peer *peer;
     struct endpoint_cid *next; /* of the same peer */
     uint8_t len;
+    bool is_token; /* a stateless reset token, which ends packets instead of beginning them */
     uint8_t bytes[CID_LEN_MAX];
 };
 
@@ -43,7 +44,7 @@ struct endpoint {
     const struct endpoint_ops *ops;
     void *user;
     uint8_t prefix[PREFIX_LEN];
-    struct endpoint_cid *table;
+    struct endpoint_cid *cids, *tokens; /* tables */
     void (*accept)(void *user, const struct packet *p);
     void *accept_user;
     uint64_t resets_since_ns;
@@ -78,7 +79,7 @@ void endpoint_free(struct endpoint *e)
 {
     if (!e)
         return;
-    assert(!e->table);
+    assert(!e->cids && !e->tokens);
     free(e);
 }
 
@@ -95,12 +96,13 @@ static unsigned hash_cid(const struct endpoint *e, const uint8_t *cid, size_t le
     return (unsigned)siphash(e->env->hash_key, cid, len);
 }
 
-static struct endpoint_cid *find(const struct endpoint *e, const uint8_t *cid, size_t len)
+static struct endpoint_cid *find(const struct endpoint *e, const struct endpoint_cid *table,
+                                 const uint8_t *cid, size_t len)
 {
     struct endpoint_cid *entry;
     if (len == 0 || len > CID_LEN_MAX)
         return NULL;
-    HASH_FIND_BYHASHVALUE(hh, e->table, cid, len, hash_cid(e, cid, len), entry);
+    HASH_FIND_BYHASHVALUE(hh, table, cid, len, hash_cid(e, cid, len), entry);
     return entry;
 }
 
@@ -112,23 +114,36 @@ void endpoint_peer_init(struct endpoint_peer *peer,
     peer->cids = NULL;
 }
 
-bool endpoint_map(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len)
+static bool map(struct endpoint *e, struct endpoint_cid **table, struct endpoint_peer *peer,
+                const uint8_t *bytes, size_t len)
 {
     assert(len >= 1 && len <= CID_LEN_MAX);
-    struct endpoint_cid *entry = find(e, cid, len);
+    struct endpoint_cid *entry = find(e, *table, bytes, len);
     if (entry)
         return entry->peer == peer;
     entry = calloc(1, sizeof(*entry));
     if (!entry)
         abort();
-    memcpy(entry->bytes, cid, len);
+    memcpy(entry->bytes, bytes, len);
     entry->len = (uint8_t)len;
+    entry->is_token = table == &e->tokens;
     entry->peer = peer;
     entry->next = peer->cids;
     peer->cids = entry;
-    HASH_ADD_KEYPTR_BYHASHVALUE(hh, e->table, entry->bytes, entry->len, hash_cid(e, cid, len),
+    HASH_ADD_KEYPTR_BYHASHVALUE(hh, *table, entry->bytes, entry->len, hash_cid(e, bytes, len),
                                 entry);
     return true;
+}
+
+bool endpoint_map(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len)
+{
+    return map(e, &e->cids, peer, cid, len);
+}
+
+void endpoint_map_token(struct endpoint *e, struct endpoint_peer *peer,
+                        const uint8_t token[ENDPOINT_RESET_TOKEN_LEN])
+{
+    map(e, &e->tokens, peer, token, ENDPOINT_RESET_TOKEN_LEN);
 }
 
 void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
@@ -138,7 +153,7 @@ void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
     cid[ENDPOINT_CID_WORKER] = e->config.worker;
     do
         tls_random(cid + ENDPOINT_CID_WORKER + 1, ENDPOINT_CID_LEN - ENDPOINT_CID_WORKER - 1);
-    while (find(e, cid, ENDPOINT_CID_LEN));
+    while (find(e, e->cids, cid, ENDPOINT_CID_LEN));
     endpoint_map(e, peer, cid, ENDPOINT_CID_LEN);
 }
 
@@ -146,17 +161,33 @@ static void drop_entry(struct endpoint *e, struct endpoint_cid **at)
 {
     struct endpoint_cid *entry = *at;
     *at = entry->next;
-    HASH_DEL(e->table, entry);
+    if (entry->is_token)
+        HASH_DEL(e->tokens, entry);
+    else
+        HASH_DEL(e->cids, entry);
     free(entry);
+}
+
+static void unmap(struct endpoint *e, struct endpoint_peer *peer, bool is_token,
+                  const uint8_t *bytes, size_t len)
+{
+    for (struct endpoint_cid **at = &peer->cids; *at; at = &(*at)->next)
+        if ((*at)->is_token == is_token && (*at)->len == len &&
+            memcmp((*at)->bytes, bytes, len) == 0) {
+            drop_entry(e, at);
+            return;
+        }
 }
 
 void endpoint_unmap(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len)
 {
-    for (struct endpoint_cid **at = &peer->cids; *at; at = &(*at)->next)
-        if ((*at)->len == len && memcmp((*at)->bytes, cid, len) == 0) {
-            drop_entry(e, at);
-            return;
-        }
+    unmap(e, peer, false, cid, len);
+}
+
+void endpoint_unmap_token(struct endpoint *e, struct endpoint_peer *peer,
+                          const uint8_t token[ENDPOINT_RESET_TOKEN_LEN])
+{
+    unmap(e, peer, true, token, ENDPOINT_RESET_TOKEN_LEN);
 }
 
 void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer)
@@ -242,6 +273,20 @@ static void reset_stateless(struct endpoint *e, const struct packet *p,
         answer(e, p, out, (size_t)n);
 }
 
+/* A stateless reset of the peer's: its connection id is random, only its last bytes tell (RFC 9000,
+ * section 10.3.1). */
+static bool take_reset(struct endpoint *e, const struct packet *p)
+{
+    if (p->len < RESET_LEN_MIN)
+        return false;
+    struct endpoint_cid *entry =
+        find(e, e->tokens, p->data + p->len - ENDPOINT_RESET_TOKEN_LEN, ENDPOINT_RESET_TOKEN_LEN);
+    if (!entry)
+        return false;
+    entry->peer->received(entry->peer->owner, p);
+    return true;
+}
+
 /* True if one of us made this id: a worker of this run. */
 static bool is_ours(const struct endpoint *e, const ngtcp2_version_cid *vc)
 {
@@ -262,6 +307,8 @@ static void receive_stray(struct endpoint *e, const struct packet *p, const ngtc
         e->accept(e->accept_user, p);
         return;
     }
+    if (!(p->data[0] & LONG_HEADER) && take_reset(e, p))
+        return;
     e->env->stats->packets_dropped++;
     if (!(p->data[0] & LONG_HEADER))
         reset_stateless(e, p, vc);
@@ -277,7 +324,7 @@ static void receive_one(struct endpoint *e, const struct packet *p)
         e->env->stats->packets_dropped++;
         return;
     }
-    struct endpoint_cid *entry = find(e, vc.dcid, vc.dcidlen);
+    struct endpoint_cid *entry = find(e, e->cids, vc.dcid, vc.dcidlen);
     if (entry) {
         entry->peer->received(entry->peer->owner, p);
         return;

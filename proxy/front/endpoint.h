@@ -86,9 +86,14 @@ void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
  * has it. len is at most 20. */
 bool endpoint_map(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len);
 void endpoint_unmap(struct endpoint *e, struct endpoint_peer *peer, const uint8_t *cid, size_t len);
+/* A token of the peer's: a packet that ends with it takes back the connection. */
+void endpoint_map_token(struct endpoint *e, struct endpoint_peer *peer,
+                        const uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
+void endpoint_unmap_token(struct endpoint *e, struct endpoint_peer *peer,
+                          const uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
 /* Gives all ids of from to to, which has none. */
 void endpoint_hand_over(struct endpoint_peer *from, struct endpoint_peer *to);
-/* Unmaps all ids of peer. */
+/* Unmaps all ids and tokens of peer. */
 void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 
 /* The token that takes back a connection id of ours, RFC 9000 section 10.3.2. */

@@ -38,6 +38,12 @@ void flow_send(struct flow *f, uint64_t total)
     conn_touch(f->peer->conn);
 }
 
+void flow_consume(struct flow *f)
+{
+    conn_stream_consumed(f->peer->conn, f->id, f->unconsumed);
+    f->unconsumed = 0;
+}
+
 /* --- ops --- */
 
 static void *on_accepted(void *hub_user, struct conn *c)
@@ -53,7 +59,7 @@ static enum fault on_established(void *user)
     assert_false(p->established);
     p->established = true;
     p->dgram_max = conn_datagram_max(p->conn);
-    return FAULT_NONE;
+    return p->answer;
 }
 
 static void on_opened(void *user, int64_t id)
@@ -133,7 +139,7 @@ static void on_stream_closed(void *user, int64_t id, void *stream_user)
     assert_false(f->is_closed);
     f->is_closed = true;
     p->finished++;
-    if (conn_stream_is_remote(p->conn, id) && !p->no_slots)
+    if (conn_stream_is_remote(p->conn, id))
         conn_stream_slot_free(p->conn, id);
 }
 
@@ -162,7 +168,8 @@ static void on_datagram_max(void *user, size_t max)
 
 static bool has_more(const struct flow *f)
 {
-    return f->exists && f->sends && !f->is_closed && !f->is_blocked && !f->fin_sent;
+    return f->exists && f->sends && !f->is_closed && !f->is_blocked && !f->fin_sent &&
+           (f->sent < f->total || !f->stays_open);
 }
 
 static bool on_pull(void *user, struct conn_piece *piece)
@@ -187,7 +194,7 @@ static bool on_pull(void *user, struct conn_piece *piece)
         piece->slices[0] = (struct iovec){f->bytes + f->sent, len / 2};
         piece->slices[1] = (struct iovec){f->bytes + f->sent + len / 2, len - len / 2};
         piece->count = 2;
-        piece->fin = f->sent + len == f->total;
+        piece->fin = f->sent + len == f->total && !f->stays_open;
         piece->tag = f;
         p->rotor = (p->rotor + n + 1) % STREAMS_MAX;
         return true;
@@ -266,7 +273,8 @@ static void peer_init(struct peer *p, struct world *w, const char *name,
     p->flows = calloc(STREAMS_MAX, sizeof(*p->flows));
     p->host = world_host(w, name);
     own.is_server = is_server;
-    own.tls = is_server ? world_tls_server(w) : world_tls_client(w);
+    if (!own.tls)
+        own.tls = is_server ? world_tls_server(w) : world_tls_client(w);
     p->hub = conn_hub_new(world_env(p->host), world_endpoint(p->host), &own, &ops, p);
 }
 

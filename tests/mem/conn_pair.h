@@ -21,9 +21,9 @@ struct flow {
     int64_t id;
     bool exists, is_closed;
     /* out */
-    uint64_t total, sent, acked; /* bytes of PATTERN to send */
-    bool sends, fin_sent, fin_acked, is_blocked;
-    uint8_t *bytes; /* total of them */
+    uint64_t total, sent, acked;                             /* bytes of PATTERN to send */
+    bool sends, stays_open, fin_sent, fin_acked, is_blocked; /* stays_open: without fin */
+    uint8_t *bytes;                                          /* total of them */
     /* in */
     uint64_t received, unconsumed;
     bool fin_received, is_reset, is_stopped;
@@ -36,7 +36,8 @@ struct peer {
     struct world_host *host;
     struct conn_hub *hub;
     struct conn *conn;
-    bool established, closed, keep_credit, no_slots, want_close;
+    bool established, closed, keep_credit;
+    enum fault answer; /* what established returns */
     struct conn_end end;
     char end_text[128];
     struct flow *flows; /* STREAMS_MAX, ring by stream number */
@@ -72,5 +73,7 @@ struct flow *flow_of(struct peer *p, int64_t id);
 struct flow *flow_open(struct peer *p, bool unidirectional);
 /* total bytes of the pattern, then fin. */
 void flow_send(struct flow *f, uint64_t total);
+/* Gives back what keep_credit has kept. */
+void flow_consume(struct flow *f);
 
 #endif
