@@ -85,7 +85,7 @@ export class Lane {
     this.node = node;
     pick(".kind").textContent = kind.arrow;
     pick("b").textContent = `Stream ${channel.number}`;
-    pick("small").textContent = `opened by ${channel.opener === "you" ? "you" : "the application"}`;
+    pick("small").textContent = `by ${channel.opener === "you" ? "you" : "the application"}`;
     node.setAttribute("aria-label", `Stream ${channel.number}, ${kind.words}`);
     node.flow = this.flow = new Flow(pick("canvas"), kind.ways);
     this.form = pick("form");
