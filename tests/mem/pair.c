@@ -83,6 +83,39 @@ void pair_run_for(struct pair *p, uint64_t ns)
     world_run_for(p->world, ns);
 }
 
+struct pair *pair_open(uint64_t seed, bool bad, enum peer_behaviour behaviour)
+{
+    struct pair *p = pair_new(seed, bad);
+    p->server.behaviour = behaviour;
+    pair_connect(p, "/chat?x=1", NULL, 0);
+    bool opened = pair_run(p, pair_both_open);
+    assert(opened);
+    (void)opened;
+    return p;
+}
+
+struct peer_session *pair_server_session(const struct pair *p)
+{
+    assert(p->server.session_count > 0);
+    return p->server.sessions[p->server.session_count - 1];
+}
+
+struct stats *pair_server_stats(const struct pair *p)
+{
+    return world_env(p->server_host)->stats;
+}
+
+bool pair_both_open(struct pair *p)
+{
+    return p->client_session->responded && p->server.session_count > 0;
+}
+
+bool pair_both_closed(struct pair *p)
+{
+    return p->client_session->closed && p->server.session_count > 0 &&
+           pair_server_session(p)->closed;
+}
+
 static bool nobody_is_left(struct pair *p)
 {
     return wt_host_connections(p->server.host) == 0 && wt_host_connections(p->client.host) == 0;

@@ -27,6 +27,14 @@ void pair_connect(struct pair *p, const char *path, const struct header *headers
  */
 bool pair_run(struct pair *p, bool (*done)(struct pair *p));
 void pair_run_for(struct pair *p, uint64_t ns);
+/* A pair with one session that has been accepted. */
+struct pair *pair_open(uint64_t seed, bool bad, enum peer_behaviour behaviour);
+/* The last session that the server was asked for. */
+struct peer_session *pair_server_session(const struct pair *p);
+struct stats *pair_server_stats(const struct pair *p);
+/* For pair_run. */
+bool pair_both_open(struct pair *p);
+bool pair_both_closed(struct pair *p);
 /* Closes what is open, checks that nothing is alive, and frees. */
 void pair_free(struct pair *p);
 

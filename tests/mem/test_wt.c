@@ -33,36 +33,6 @@ static struct header field(const char *name, const char *value)
                            strlen(value)};
 }
 
-static struct peer_session *server_session(const struct pair *p)
-{
-    assert_true(p->server.session_count > 0);
-    return p->server.sessions[p->server.session_count - 1];
-}
-
-static struct stats *server_stats(const struct pair *p)
-{
-    return world_env(p->server_host)->stats;
-}
-
-static bool both_open(struct pair *p)
-{
-    return p->client_session->responded && p->server.session_count > 0;
-}
-
-static bool both_closed(struct pair *p)
-{
-    return p->client_session->closed && p->server.session_count > 0 && server_session(p)->closed;
-}
-
-static struct pair *open_pair(uint64_t seed, bool bad, enum peer_behaviour behaviour)
-{
-    struct pair *p = pair_new(seed, bad);
-    p->server.behaviour = behaviour;
-    pair_connect(p, "/chat?x=1", NULL, 0);
-    assert_true(pair_run(p, both_open));
-    return p;
-}
-
 /* ---- requests ---- */
 
 static void request_arrives_verbatim(void **state)
@@ -78,8 +48,8 @@ static void request_arrives_verbatim(void **state)
     };
     struct pair *p = pair_new(1, false);
     pair_connect(p, "/chat?x=1&y=%20", headers, 6);
-    assert_true(pair_run(p, both_open));
-    assert_string_equal(server_session(p)->request,
+    assert_true(pair_run(p, pair_both_open));
+    assert_string_equal(pair_server_session(p)->request,
                         "https test.example:4433 /chat?x=1&y=%20 webtransport draft07\n"
                         "origin: https://example.com\nx-b: 1\nx-a: two  words\ncookie: a=1\n"
                         "x-b: 2\ncookie: b=2\n");
@@ -100,7 +70,7 @@ static void accept_carries_status_and_headers(void **state)
     struct pair *p = pair_new(1, false);
     p->server.requested = accept_with_cookies;
     pair_connect(p, "/", NULL, 0);
-    assert_true(pair_run(p, both_open));
+    assert_true(pair_run(p, pair_both_open));
     assert_int_equal(p->client_session->status, 204);
     assert_string_equal(p->client_session->response,
                         "set-cookie: a=1\nx-own: yes\nset-cookie: b=2\n");
@@ -113,10 +83,10 @@ static void refusal_ends_the_session(void **state)
     struct pair *p = pair_new(1, false);
     p->server.refuse_status = 403;
     pair_connect(p, "/", NULL, 0);
-    assert_true(pair_run(p, both_closed));
+    assert_true(pair_run(p, pair_both_closed));
     assert_int_equal(p->client_session->status, 403);
-    assert_int_equal(server_session(p)->end.by, WT_BY_LOCAL);
-    assert_int_equal(server_stats(p)->sessions_refused, 1);
+    assert_int_equal(pair_server_session(p)->end.by, WT_BY_LOCAL);
+    assert_int_equal(pair_server_stats(p)->sessions_refused, 1);
     pair_free(p);
 }
 
@@ -131,7 +101,7 @@ static void request_can_be_reset(void **state)
     struct pair *p = pair_new(1, false);
     p->server.requested = reset_request;
     pair_connect(p, "/", NULL, 0);
-    assert_true(pair_run(p, both_closed));
+    assert_true(pair_run(p, pair_both_closed));
     assert_false(p->client_session->responded);
     assert_false(p->client_session->end.clean);
     pair_free(p);
@@ -150,7 +120,7 @@ static void too_large_headers_get_431(void **state)
     pair_run_for(p, NS_PER_S);
     assert_int_equal(p->client_session->status, 431);
     assert_int_equal(p->server.session_count, 0);
-    assert_int_equal(server_stats(p)->faults[FAULT_HEADERS_TOO_LARGE], 1);
+    assert_int_equal(pair_server_stats(p)->faults[FAULT_HEADERS_TOO_LARGE], 1);
     pair_free(p);
     free(large);
 }
@@ -168,7 +138,7 @@ static bool remote_streams_ended(const struct peer_session *s, size_t wanted)
 static bool all_remote_streams_ended(struct pair *p)
 {
     return remote_streams_ended(p->client_session, p->wanted) &&
-           remote_streams_ended(server_session(p), p->wanted);
+           remote_streams_ended(pair_server_session(p), p->wanted);
 }
 
 static void check_remote_streams(const struct peer_session *s, const uint8_t *bytes, size_t len)
@@ -184,8 +154,8 @@ static void check_remote_streams(const struct peer_session *s, const uint8_t *by
 
 static void send_four_kinds(uint64_t seed, bool bad, size_t len, size_t step)
 {
-    struct pair *p = open_pair(seed, bad, PEER_RECORD);
-    struct peer_session *ends[2] = {p->client_session, server_session(p)};
+    struct pair *p = pair_open(seed, bad, PEER_RECORD);
+    struct peer_session *ends[2] = {p->client_session, pair_server_session(p)};
     uint8_t *bytes = pattern(len, (uint32_t)seed);
     p->wanted = 2;
     for (int end = 0; end < 2; end++)
@@ -240,7 +210,7 @@ static void echo_of_300(uint64_t seed)
     struct pair *p = pair_new_with(seed, true, &config);
     p->server.behaviour = PEER_ECHO;
     pair_connect(p, "/", NULL, 0);
-    assert_true(pair_run(p, both_open));
+    assert_true(pair_run(p, pair_both_open));
     uint8_t *bytes = pattern(8 * KIB, (uint32_t)seed);
     p->wanted = 300;
     for (size_t i = 0; i < p->wanted; i++) {
@@ -265,7 +235,7 @@ static void streams_at_once_echo_in_a_bad_network(void **state)
 
 static bool server_saw_all_streams(struct pair *p)
 {
-    struct peer_session *c = p->client_session, *s = server_session(p);
+    struct peer_session *c = p->client_session, *s = pair_server_session(p);
     while (c->streams_opened + s->streams_opened < p->wanted) {
         struct peer_stream *st = peer_open(c, false);
         if (!st)
@@ -283,31 +253,31 @@ static bool server_saw_all_streams(struct pair *p)
 static void streams_never_run_out(void **state)
 {
     (void)state;
-    struct pair *p = open_pair(1, false, PEER_ECHO);
+    struct pair *p = pair_open(1, false, PEER_ECHO);
     p->server.forgets = p->client.forgets = true;
     p->wanted = 4000;
     assert_true(pair_run(p, server_saw_all_streams));
-    assert_true(server_stats(p)->streams_opened >= p->wanted / 2);
-    assert_true(server_stats(p)->streams <= 300);
+    assert_true(pair_server_stats(p)->streams_opened >= p->wanted / 2);
+    assert_true(pair_server_stats(p)->streams <= 300);
     pair_free(p);
 }
 
 static bool five_megabytes_are_there(struct pair *p)
 {
-    struct peer_session *s = server_session(p);
+    struct peer_session *s = pair_server_session(p);
     return s->stream_count == 1 && s->streams[0]->fin;
 }
 
 static void credit_is_replenished(void **state)
 {
     (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
+    struct pair *p = pair_open(1, false, PEER_RECORD);
     uint8_t *bytes = pattern(5 * MIB, 7);
     struct peer_stream *st = peer_open(p->client_session, true);
     peer_send(st, bytes, 5 * MIB, 0, true);
     assert_true(pair_run(p, five_megabytes_are_there));
-    assert_int_equal(server_session(p)->streams[0]->len, 5 * MIB);
-    assert_memory_equal(server_session(p)->streams[0]->data, bytes, 5 * MIB);
+    assert_int_equal(pair_server_session(p)->streams[0]->len, 5 * MIB);
+    assert_memory_equal(pair_server_session(p)->streams[0]->data, bytes, 5 * MIB);
     pair_free(p);
     free(bytes);
 }
@@ -322,12 +292,12 @@ static void empty_stream_arrives_as_empty(void **state)
 {
     (void)state;
     for (int uni = 0; uni < 2; uni++) {
-        struct pair *p = open_pair(1, false, PEER_ECHO);
+        struct pair *p = pair_open(1, false, PEER_ECHO);
         peer_send(peer_open(p->client_session, uni), "", 0, 0, true);
         assert_true(pair_run(p, everything_is_acknowledged));
-        assert_int_equal(server_session(p)->streams_opened, 1);
-        assert_true(server_session(p)->streams[0]->fin);
-        assert_int_equal(server_session(p)->streams[0]->received, 0);
+        assert_int_equal(pair_server_session(p)->streams_opened, 1);
+        assert_true(pair_server_session(p)->streams[0]->fin);
+        assert_int_equal(pair_server_session(p)->streams[0]->received, 0);
         pair_free(p);
     }
 }
@@ -336,23 +306,23 @@ static void empty_stream_arrives_as_empty(void **state)
 
 static bool server_sees_stream(struct pair *p)
 {
-    return server_session(p)->stream_count == 1 && server_session(p)->streams[0]->len > 0;
+    return pair_server_session(p)->stream_count == 1 && pair_server_session(p)->streams[0]->len > 0;
 }
 
 static bool resets_are_there(struct pair *p)
 {
-    return p->client_session->streams[0]->reset && server_session(p)->streams[0]->reset;
+    return p->client_session->streams[0]->reset && pair_server_session(p)->streams[0]->reset;
 }
 
 static void both_reset(uint64_t seed)
 {
     static const uint32_t codes[] = {0, 1, 29, 30, 255, 256, 0x7fffffff, 0xffffffff};
     uint32_t code = codes[seed % 8];
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
+    struct pair *p = pair_open(seed, true, PEER_RECORD);
     struct peer_stream *c = peer_open(p->client_session, false);
     peer_send(c, "hello", 5, 0, false);
     assert_true(pair_run(p, server_sees_stream));
-    struct peer_stream *s = server_session(p)->streams[0];
+    struct peer_stream *s = pair_server_session(p)->streams[0];
     wt_stream_write(s->wt, "hello", 5);
     wt_stream_reset(c->wt, code);
     wt_stream_reset(s->wt, code ^ 1);
@@ -366,24 +336,24 @@ static void both_reset(uint64_t seed)
 
 static bool stopped_at_server(struct pair *p)
 {
-    return server_session(p)->streams[0]->stopped;
+    return pair_server_session(p)->streams[0]->stopped;
 }
 
 static void stop_carries_its_code(uint64_t seed)
 {
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
+    struct pair *p = pair_open(seed, true, PEER_RECORD);
     struct peer_stream *c = peer_open(p->client_session, false);
     peer_send(c, "hello", 5, 0, false);
     assert_true(pair_run(p, server_sees_stream));
     wt_stream_stop(c->wt, 0xfffffffe);
     assert_true(pair_run(p, stopped_at_server));
-    assert_true(server_session(p)->streams[0]->stop_code.known);
-    assert_int_equal(server_session(p)->streams[0]->stop_code.value, 0xfffffffe);
-    assert_false(server_session(p)->streams[0]->reset); /* the other half is alive */
+    assert_true(pair_server_session(p)->streams[0]->stop_code.known);
+    assert_int_equal(pair_server_session(p)->streams[0]->stop_code.value, 0xfffffffe);
+    assert_false(pair_server_session(p)->streams[0]->reset); /* the other half is alive */
     wt_stream_write(c->wt, " again", 6);
     wt_stream_end(c->wt);
     pair_run_for(p, 5 * NS_PER_S);
-    assert_int_equal(server_session(p)->streams[0]->len, 11);
+    assert_int_equal(pair_server_session(p)->streams[0]->len, 11);
     pair_free(p);
 }
 
@@ -398,9 +368,9 @@ static void codes_arrive_exactly(void **state)
  * it was, and the code. */
 static void header_is_not_outrun(uint64_t seed)
 {
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
+    struct pair *p = pair_open(seed, true, PEER_RECORD);
     for (int uni = 0; uni < 2; uni++) {
-        struct peer_stream *s = peer_open(server_session(p), uni);
+        struct peer_stream *s = peer_open(pair_server_session(p), uni);
         peer_send(s, "x", 1, 0, false);
         pair_run_for(p, 3 * NS_PER_MS); /* in a packet by now, pacing or not; not acknowledged */
         wt_stream_reset(s->wt, 42);
@@ -423,16 +393,16 @@ static void reset_does_not_outrun_the_header(void **state)
 
 static bool nothing_but_the_session(struct pair *p)
 {
-    return server_stats(p)->streams == 0;
+    return pair_server_stats(p)->streams == 0;
 }
 
 /* Opened and reset before anything was sent: the client never hears of it, and nothing stays. */
 static void unsent_stream_vanishes(void **state)
 {
     (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
+    struct pair *p = pair_open(1, false, PEER_RECORD);
     for (int uni = 0; uni < 2; uni++) {
-        struct peer_stream *s = peer_open(server_session(p), uni);
+        struct peer_stream *s = peer_open(pair_server_session(p), uni);
         wt_stream_reset(s->wt, 1);
         if (!uni)
             wt_stream_stop(s->wt, 1);
@@ -454,7 +424,7 @@ static bool datagram_is_back(struct pair *p)
 static void datagrams_go_both_ways(void **state)
 {
     (void)state;
-    struct pair *p = open_pair(1, false, PEER_ECHO);
+    struct pair *p = pair_open(1, false, PEER_ECHO);
     size_t max = wt_datagram_max(p->client_session->wt);
     assert_in_range(max, 1000, 2000);
     uint8_t *bytes = pattern(max + 1, 5);
@@ -475,13 +445,13 @@ static void datagrams_go_both_ways(void **state)
 static void full_queue_drops_the_oldest(void **state)
 {
     (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
+    struct pair *p = pair_open(1, false, PEER_RECORD);
     for (uint8_t i = 0; i < 100; i++)
-        assert_true(wt_datagram_send(server_session(p)->wt, &i, 1));
+        assert_true(wt_datagram_send(pair_server_session(p)->wt, &i, 1));
     pair_run_for(p, 2 * NS_PER_S);
     assert_int_equal(p->client_session->datagrams, 64); /* pair_config's queue */
     assert_int_equal(p->client_session->datagram[0], 99);
-    assert_int_equal(server_stats(p)->datagrams_dropped, 36);
+    assert_int_equal(pair_server_stats(p)->datagrams_dropped, 36);
     pair_free(p);
 }
 
@@ -503,197 +473,14 @@ static void late_accept_is_fine(void **state)
     assert_true(pair_run(p, server_was_asked));
     pair_run_for(p, 3 * NS_PER_S);
     assert_false(p->client_session->responded);
-    wt_accept(server_session(p)->wt, 200, NULL, 0);
-    peer_send(peer_open(server_session(p), true), "first", 5, 0, true);
-    wt_datagram_send(server_session(p)->wt, "d", 1);
-    assert_true(pair_run(p, both_open));
+    wt_accept(pair_server_session(p)->wt, 200, NULL, 0);
+    peer_send(peer_open(pair_server_session(p), true), "first", 5, 0, true);
+    wt_datagram_send(pair_server_session(p)->wt, "d", 1);
+    assert_true(pair_run(p, pair_both_open));
     pair_run_for(p, NS_PER_S);
     assert_int_equal(p->client_session->datagrams, 1);
     assert_int_equal(p->client_session->stream_count, 1);
     assert_memory_equal(p->client_session->streams[0]->data, "first", 5);
-    pair_free(p);
-}
-
-/* ---- the ends ---- */
-
-static void expect_end(const struct peer_session *s, enum wt_by by, bool clean, bool known,
-                       uint32_t code, const char *reason)
-{
-    assert_int_equal(s->end.by, by);
-    assert_int_equal(s->end.clean, clean);
-    assert_int_equal(s->end.code.known, known);
-    if (known)
-        assert_int_equal(s->end.code.value, code);
-    assert_int_equal(s->end.reason_len, strlen(reason));
-    assert_memory_equal(s->reason, reason, strlen(reason));
-}
-
-static void close_from_server(uint64_t seed)
-{
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
-    peer_send(peer_open(server_session(p), false), "open", 4, 0, false);
-    wt_close(server_session(p)->wt, 0xfffffffe, "gr\xc3\xbc\xc3\x9f dich", 11);
-    assert_true(pair_run(p, both_closed));
-    expect_end(p->client_session, WT_BY_CLIENT, true, true, 0xfffffffe, "gr\xc3\xbc\xc3\x9f dich");
-    expect_end(server_session(p), WT_BY_LOCAL, true, true, 0xfffffffe, "gr\xc3\xbc\xc3\x9f dich");
-    pair_free(p);
-}
-
-static void close_from_client(uint64_t seed)
-{
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
-    peer_send(peer_open(p->client_session, false), "open", 4, 0, false);
-    wt_close(p->client_session->wt, 7, "bye", 3);
-    assert_true(pair_run(p, both_closed));
-    expect_end(server_session(p), WT_BY_CLIENT, true, true, 7, "bye");
-    expect_end(p->client_session, WT_BY_LOCAL, true, true, 7, "bye");
-    pair_free(p);
-}
-
-static void close_from_both(uint64_t seed)
-{
-    struct pair *p = open_pair(seed, true, PEER_RECORD);
-    wt_close(p->client_session->wt, 1, "c", 1);
-    wt_close(server_session(p)->wt, 2, "s", 1);
-    assert_true(pair_run(p, both_closed));
-    expect_end(p->client_session, WT_BY_LOCAL, true, true, 1, "c");
-    expect_end(server_session(p), WT_BY_LOCAL, true, true, 2, "s");
-    pair_free(p);
-}
-
-static void close_carries_code_and_reason(void **state)
-{
-    (void)state;
-    world_each_seed(close_from_server);
-    world_each_seed(close_from_client);
-    world_each_seed(close_from_both);
-}
-
-static void longest_reason_arrives(void **state)
-{
-    (void)state;
-    char reason[WT_REASON_MAX];
-    memset(reason, 'r', sizeof(reason));
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    wt_close(server_session(p)->wt, 0, reason, sizeof(reason));
-    assert_true(pair_run(p, both_closed));
-    assert_int_equal(p->client_session->end.reason_len, sizeof(reason));
-    pair_free(p);
-}
-
-static void accept_send_close(struct peer_session *s)
-{
-    wt_accept(s->wt, 200, NULL, 0);
-    peer_send(peer_open(s, true), "only this", 9, 0, true);
-    wt_close(s->wt, 5, "done", 4);
-}
-
-static void all_in_one_go(uint64_t seed)
-{
-    struct pair *p = pair_new(seed, false);
-    p->server.requested = accept_send_close;
-    pair_connect(p, "/", NULL, 0);
-    assert_true(pair_run(p, both_closed));
-    assert_true(p->client_session->responded);
-    expect_end(p->client_session, WT_BY_CLIENT, true, true, 5, "done");
-    pair_free(p);
-}
-
-static void accept_send_and_close_at_once(void **state)
-{
-    (void)state;
-    world_each_seed(all_in_one_go);
-}
-
-static void abort_is_unclean(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    peer_send(peer_open(server_session(p), false), "open", 4, 0, false);
-    wt_abort(server_session(p)->wt);
-    assert_true(pair_run(p, both_closed));
-    expect_end(server_session(p), WT_BY_LOCAL, false, false, 0, "");
-    expect_end(p->client_session, WT_BY_CLIENT, false, false, 0, "");
-    pair_free(p);
-}
-
-static bool client_is_drained(struct pair *p)
-{
-    return p->client_session->draining;
-}
-
-static void drain_is_told(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    wt_drain(server_session(p)->wt);
-    assert_true(pair_run(p, client_is_drained));
-    assert_non_null(peer_open(p->client_session, false)); /* advisory */
-    pair_free(p);
-}
-
-static void host_drain_tells_everybody(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    wt_host_drain(p->server.host);
-    assert_true(pair_run(p, client_is_drained));
-    wt_host_close_all(p->server.host);
-    assert_true(pair_run(p, both_closed));
-    assert_int_equal(server_session(p)->end.by, WT_BY_LOCAL);
-    assert_int_equal(p->client_session->end.by, WT_BY_CLIENT);
-    pair_free(p);
-}
-
-static void silence_ends_by_network(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    const struct world_link nothing_passes = {.delay_ns = NS_PER_MS, .loss = 1.0};
-    world_set_link(p->world, &nothing_passes);
-    assert_true(pair_run(p, both_closed));
-    expect_end(server_session(p), WT_BY_NETWORK, false, false, 0, "");
-    expect_end(p->client_session, WT_BY_NETWORK, false, false, 0, "");
-    pair_free(p);
-}
-
-static void keep_alive_holds_a_silent_session(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    pair_run_for(p, 600 * NS_PER_S);
-    assert_false(server_session(p)->closed);
-    assert_false(p->client_session->closed);
-    pair_free(p);
-}
-
-/* Nobody answers a close: it ends all the same, and says so. */
-static void unanswered_close_times_out(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    const struct world_link nothing_passes = {.delay_ns = NS_PER_MS, .loss = 1.0};
-    world_set_link(p->world, &nothing_passes);
-    wt_close(server_session(p)->wt, 9, "late", 4);
-    pair_run_for(p, 4 * NS_PER_S);
-    assert_true(server_session(p)->closed);
-    expect_end(server_session(p), WT_BY_LOCAL, false, true, 9, "late");
-    assert_int_equal(server_stats(p)->faults[FAULT_CLOSE_TIMEOUT], 1);
-    pair_free(p);
-}
-
-static bool no_connections(struct pair *p)
-{
-    return wt_host_connections(p->server.host) == 0;
-}
-
-static void connection_without_session_is_closed(void **state)
-{
-    (void)state;
-    struct pair *p = open_pair(1, false, PEER_RECORD);
-    wt_close(p->client_session->wt, 0, "", 0);
-    assert_true(pair_run(p, both_closed));
-    assert_true(pair_run(p, no_connections));
     pair_free(p);
 }
 
@@ -717,16 +504,6 @@ int main(void)
         cmocka_unit_test(datagrams_go_both_ways),
         cmocka_unit_test(full_queue_drops_the_oldest),
         cmocka_unit_test(late_accept_is_fine),
-        cmocka_unit_test(close_carries_code_and_reason),
-        cmocka_unit_test(longest_reason_arrives),
-        cmocka_unit_test(accept_send_and_close_at_once),
-        cmocka_unit_test(abort_is_unclean),
-        cmocka_unit_test(drain_is_told),
-        cmocka_unit_test(host_drain_tells_everybody),
-        cmocka_unit_test(silence_ends_by_network),
-        cmocka_unit_test(keep_alive_holds_a_silent_session),
-        cmocka_unit_test(unanswered_close_times_out),
-        cmocka_unit_test(connection_without_session_is_closed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
