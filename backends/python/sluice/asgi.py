@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from .answer import headers_of
 from .frame import Message
-from .link import MESSAGE_COST, Link, SessionClosed, headers_of
+from .link import MESSAGE_COST, Link, SessionClosed
 
 log = logging.getLogger("sluice")
 
@@ -140,14 +141,7 @@ async def _stream_stop(link: Link, message: Mapping[str, Any]) -> None:
 
 
 async def _stream_priority(link: Link, message: Mapping[str, Any]) -> None:
-    link.need_accepted("webtransport.stream.priority")
-    link.command(
-        {
-            "type": "webtransport.stream.priority",
-            "stream_id": _field(message, "stream_id", int),
-            "send_order": _field(message, "send_order", int),
-        }
-    )
+    link.priority(_field(message, "stream_id", int), _field(message, "send_order", int))
 
 
 async def _datagram_send(link: Link, message: Mapping[str, Any]) -> None:

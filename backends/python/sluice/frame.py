@@ -14,7 +14,10 @@ import msgpack
 Message = dict[str, Any]
 
 MAX_FRAME = 1 << 20
-"""The longest map on the wire, in bytes."""
+"""The longest map on the wire in bytes, unless the scope says otherwise."""
+
+MAX_FIRST_FRAME = 16 << 20
+"""The same before there is a scope."""
 
 DATA_MARGIN = 1024
 """What a message may need around its data: data is at most the longest frame minus this."""
@@ -52,8 +55,8 @@ def unpack(body: bytes | bytearray | memoryview) -> Message:
 class Decoder:
     """Cuts a stream of bytes into messages. Holds at most one unfinished frame between calls."""
 
-    def __init__(self, max_frame: int = MAX_FRAME) -> None:
-        self._max_frame = max_frame
+    def __init__(self, max_frame: int = MAX_FIRST_FRAME) -> None:
+        self.max_frame = max_frame
         self._buffer = bytearray()
 
     @property
@@ -68,8 +71,8 @@ class Decoder:
         try:
             while len(self._buffer) - at >= 4:
                 length = int.from_bytes(self._buffer[at : at + 4], "big")
-                if not 1 <= length <= self._max_frame:
-                    raise ProtocolError(f"a frame says it is {length} bytes long, allowed are 1 to {self._max_frame}")
+                if not 1 <= length <= self.max_frame:
+                    raise ProtocolError(f"a frame says it is {length} bytes long, allowed are 1 to {self.max_frame}")
                 if len(self._buffer) - at - 4 < length:
                     break
                 with memoryview(self._buffer) as view:

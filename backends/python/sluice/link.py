@@ -12,9 +12,10 @@ unread while the application is busy:
 - If the application meanwhile waits for something that only the socket can bring (credit for a
   send, data of another stream), reading goes on piece by piece, with growing pauses between the
   pieces, until what it waits for arrives: up to `receive_limit` bytes.
-- At `receive_limit` reading stops; it is well above what the socket's own buffers hold, so credit
-  that has been sent does arrive before that. If a send waits for credit then and nothing is taken from the
-  queue for `stall_timeout` seconds, neither side can move: the session is closed.
+- At `receive_limit` reading stops. If a send waits for credit then and nothing is taken from the
+  queue for `stall_timeout` seconds, neither side can move: the session is closed. An application
+  that sends as much as it receives does not come near it, as long as the credit that Sluice gives
+  (1 MiB a stream) is more than what waits in the sockets between the two (some 200 kB).
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .answer import check_answer, check_code
 from .frame import DATA_MARGIN, MAX_FRAME, Decoder, Message, ProtocolError, encode
 
 log = logging.getLogger("sluice")
@@ -37,7 +39,7 @@ MESSAGE_COST = 256
 CORK_BYTES = 64 * 1024
 """More than this is written at once instead of at the end of the turn."""
 
-MAX_CODE = 0xFFFFFFFF
+MAX_NUMBER = (1 << 53) - 1
 
 
 @dataclass(frozen=True)
@@ -246,14 +248,14 @@ class Link(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.scope and self.disconnected is None:
             log.warning("session %s: the connection to Sluice was lost", self.name)
-            self._end(CloseInfo(reason="the connection to Sluice was lost"))
+            self._end(CloseInfo(reason="the connection to Sluice was lost", by="network"))
         self._flush()
         return False  # closes
 
     def connection_lost(self, error: Exception | None) -> None:
         if self.scope and self.disconnected is None:
             log.warning("session %s: the connection to Sluice was lost: %s", self.name, error or "closed")
-            self._end(CloseInfo(reason="the connection to Sluice was lost"))
+            self._end(CloseInfo(reason="the connection to Sluice was lost", by="network"))
         self._transport = None
         self._writable.set()
         r = self._reading
@@ -321,7 +323,8 @@ class Link(asyncio.Protocol):
         extensions = scope.setdefault("extensions", {})
         self._stream_window = _number(extensions, "webtransport", "stream_window", 1 << 53)
         self._limit = _number(extensions, "webtransport", "session_window", 1 << 53)
-        self.max_frame = min(max(_number(extensions, "sluice", "max_frame", MAX_FRAME), 2 * DATA_MARGIN), MAX_FRAME)
+        self.max_frame = max(_number(extensions, "sluice", "max_frame", MAX_FRAME), 2 * DATA_MARGIN)
+        self._decoder.max_frame = self.max_frame
         self._receiver = self._on_session(self)
 
     def _stream_message(self, kind: str, message: Message) -> bool:
@@ -393,6 +396,7 @@ class Link(asyncio.Protocol):
     def accept(self, message: Mapping[str, Any]) -> None:
         if self.accepted:
             raise RuntimeError("the session has been accepted already")
+        check_answer(message, self.scope.get("subprotocols", []))
         self.command(message)
         self.accepted = True
 
@@ -402,6 +406,7 @@ class Link(asyncio.Protocol):
             return
         if message["type"] == "webtransport.reject" and self.accepted:
             raise RuntimeError("an accepted session cannot be rejected any more: close it")
+        check_answer(message, [])
         self.command(message)
         self.ending = True
         for state in list(self._streams.values()):
@@ -525,13 +530,24 @@ class Link(asyncio.Protocol):
         if state is not None:
             self._over(state, readable=False)
 
+    def priority(self, stream_id: int, send_order: int) -> None:
+        """Streams with a higher number are sent first."""
+        if not is_ours(stream_id) and is_uni(stream_id):
+            raise ValueError(f"stream {stream_id} is the client's and unidirectional: it has no priority here")
+        if abs(send_order) > MAX_NUMBER:
+            raise ValueError(f"send_order {send_order} is beyond 2^53")
+        self._need_opened("webtransport.stream.priority", stream_id)
+        self.command({"type": "webtransport.stream.priority", "stream_id": stream_id, "send_order": send_order})
+
     def _half(self, kind: str, stream_id: int, code: int) -> None:
-        self.need_accepted(kind)
-        if stream_id >= self._next[stream_id & 3]:
-            raise ValueError(f"stream {stream_id} has not been opened")
-        if not 0 <= code <= MAX_CODE:
-            raise ValueError(f"code {code} is not between 0 and {MAX_CODE}")
+        self._need_opened(kind, stream_id)
+        check_code(code)
         self.command({"type": kind, "stream_id": stream_id, "code": code})
+
+    def _need_opened(self, kind: str, stream_id: int) -> None:
+        self.need_accepted(kind)
+        if not 0 <= stream_id < self._next[stream_id & 3]:
+            raise ValueError(f"stream {stream_id} has not been opened")
 
     def is_open(self, stream_id: int) -> tuple[bool, bool]:
         """Whether the receiving and the sending half of a stream are open."""
@@ -683,12 +699,3 @@ class Link(asyncio.Protocol):
         )
         reason = "the application and the client wait for each other"
         self.leave(code=self._limits.error_code, reason=reason, status=500)
-
-
-def headers_of(headers: Iterable[Any]) -> list[list[bytes]]:
-    """Headers as the wire wants them, from pairs of bytes or str."""
-    return [[_bytes(name), _bytes(value)] for name, value in headers]
-
-
-def _bytes(value: Any) -> bytes:
-    return value.encode() if isinstance(value, str) else bytes(value)

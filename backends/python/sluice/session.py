@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
+from .answer import headers_of
 from .frame import Message
-from .link import MESSAGE_COST, CloseInfo, Link, SessionClosed, headers_of, is_ours, is_uni
+from .link import MESSAGE_COST, CloseInfo, Link, SessionClosed, is_ours, is_uni
 
 log = logging.getLogger("sluice")
 
@@ -212,7 +213,7 @@ class Stream:
 
     def priority(self, send_order: int) -> None:
         """Streams with a higher number are sent first, as with sendOrder in the browser."""
-        self._link.command({"type": "webtransport.stream.priority", "stream_id": self.id, "send_order": send_order})
+        self._link.priority(self.id, send_order)
 
     # As a context, and when forgotten.
 

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 from fake import frame, run, scope, serving
 
-from sluice.frame import MAX_FRAME, Decoder, ProtocolError, encode
+from sluice.frame import MAX_FIRST_FRAME, MAX_FRAME, Decoder, ProtocolError, encode
 
 
 def test_round_trip_in_every_slicing():
@@ -34,7 +34,7 @@ def test_too_long_to_send():
 
 BAD = {
     "length 0": struct.pack(">I", 0),
-    "length over the limit": struct.pack(">I", MAX_FRAME + 1),
+    "length over the limit": struct.pack(">I", MAX_FIRST_FRAME + 1),
     "huge length": b"\xff\xff\xff\xff",
     "not a map": struct.pack(">I", 1) + b"\x01",
     "two values": struct.pack(">I", 2) + b"\x80\x80",
@@ -51,7 +51,7 @@ BAD = {
 @pytest.mark.parametrize("wire", BAD.values(), ids=BAD.keys())
 def test_bad_frames(wire):
     with pytest.raises(ProtocolError):
-        list(Decoder().feed(wire))
+        list(Decoder(MAX_FRAME).feed(wire))
 
 
 BAD_SCOPES = {
@@ -148,4 +148,4 @@ def test_lost_connection_is_a_disconnect(rest):
             await s.eof()
 
     run(main())
-    assert ended[0]["by"] == "proxy" and ended[0]["code"] is None and "lost" in ended[0]["reason"]
+    assert ended[0]["by"] == "network" and ended[0]["code"] is None and "lost" in ended[0]["reason"]

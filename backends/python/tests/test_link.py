@@ -294,10 +294,11 @@ def test_echo_of_much_through_a_small_buffer(tmp_path):
                 await send({"type": "webtransport.stream.send", "stream_id": 0, "data": message["data"]})
 
     async def main():
-        async with serving(app, tmp_path, receive_buffer=20_000, receive_limit=2_000_000) as connect:
+        async with serving(app, tmp_path, receive_buffer=20_000, receive_limit=3_000_000) as connect:
             s = await connect()
-            await s.accepted(stream_window=30_000, session_window=30_000)
-            total, got = 3_000_000, 0
+            window = 800_000  # more than the sockets hold
+            await s.accepted(stream_window=window, session_window=window)
+            total, got = 20_000_000, 0
 
             async def feed():
                 for _ in range(total // 10_000):
@@ -307,8 +308,8 @@ def test_echo_of_much_through_a_small_buffer(tmp_path):
             feeding = asyncio.create_task(feed())
             while got < total:
                 got += len((await s.expect("stream.send"))["data"])
-                s.say("credit", stream_id=0, limit=got + 30_000)
-                s.say("credit", limit=got + 30_000)
+                s.say("credit", stream_id=0, limit=got + window)
+                s.say("credit", limit=got + window)
             await feeding
             await s.over()
 
