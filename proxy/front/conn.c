@@ -9,23 +9,17 @@
  * Callbacks of ngtcp2 come here, too; they record or tell upward, but write nothing.
  */
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <arpa/inet.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
-#include "base/log.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
-#define H3_GENERAL_PROTOCOL_ERROR   0x101
-#define H3_NO_ERROR                 0x100
 #define TLS_NO_APPLICATION_PROTOCOL 120
 #define CLIENT_DCID_LEN             18
 #define ACTIVE_CID_LIMIT            4
-#define CLOSING_PERIODS             3            /* probe timeouts, RFC 9000 section 10.2 */
 #define DATAGRAM_FRAME_OVERHEAD     3            /* type and length of a DATAGRAM frame */
 #define SHORT_HEADER_OVERHEAD       (1 + 4 + 16) /* flags, packet number, AEAD tag */
 
@@ -115,187 +109,6 @@ void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct p
         p->local.len = 0; /* a client's system chooses */
 }
 
-/* --- the end --- */
-
-static void begin_end(struct conn *c, enum conn_ending how, enum fault fault, const char *text)
-{
-    c->ending = how;
-    c->fault = fault;
-    snprintf(c->text, sizeof(c->text), "%s", text ? text : "");
-    ngtcp2_ccerr_default(&c->close);
-    conn_touch(c);
-}
-
-static void keep_peers_text(struct conn *c, const ngtcp2_ccerr *err)
-{
-    size_t len = err->reasonlen < sizeof(c->text) - 1 ? err->reasonlen : sizeof(c->text) - 1;
-    if (len)
-        memcpy(c->text, err->reason, len);
-    c->text[len] = 0;
-    for (size_t i = 0; i < len; i++)
-        if (c->text[i] == 0)
-            c->text[i] = '?';
-}
-
-static void end_by_peer(struct conn *c)
-{
-    const ngtcp2_ccerr *err = ngtcp2_conn_get_ccerr(c->quic);
-    bool orderly = !c->is_reset && (err->type == NGTCP2_CCERR_TYPE_APPLICATION
-                                        ? err->error_code == H3_NO_ERROR || err->error_code == 0
-                                        : err->type == NGTCP2_CCERR_TYPE_TRANSPORT &&
-                                              err->error_code == NGTCP2_NO_ERROR);
-
-    begin_end(c, CONN_ENDS_DRAINS, orderly ? FAULT_NONE : FAULT_PEER_CLOSED, "");
-    if (c->is_reset) {
-        snprintf(c->text, sizeof(c->text), "stateless reset");
-        return;
-    }
-    keep_peers_text(c, err);
-    c->close.type = err->type;
-    c->close.error_code = err->error_code;
-}
-
-static void end_by_alert(struct conn *c, uint8_t alert)
-{
-    begin_end(c, CONN_ENDS_TOLD, FAULT_TLS, tls_alert_name(alert));
-    ngtcp2_ccerr_set_tls_alert(&c->close, alert, NULL, 0);
-}
-
-void conn_end_by_error(struct conn *c, int liberr)
-{
-    if (c->ending)
-        return;
-    switch (liberr) {
-    case NGTCP2_ERR_DRAINING:
-        end_by_peer(c);
-        return;
-    case NGTCP2_ERR_IDLE_CLOSE:
-        begin_end(c, CONN_ENDS_SILENT, FAULT_IDLE, "");
-        return;
-    case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
-        begin_end(c, CONN_ENDS_TOLD, FAULT_HANDSHAKE_TIMEOUT, "");
-        return;
-    case NGTCP2_ERR_CRYPTO:
-        end_by_alert(c, ngtcp2_conn_get_tls_alert(c->quic));
-        return;
-    case NGTCP2_ERR_RECV_VERSION_NEGOTIATION:
-        begin_end(c, CONN_ENDS_SILENT, FAULT_QUIC, "the server speaks no version of QUIC of ours");
-        return;
-    case NGTCP2_ERR_DROP_CONN: /* not even a beginning of a connection */
-    case NGTCP2_ERR_RETRY:
-        begin_end(c, CONN_ENDS_SILENT, FAULT_QUIC, ngtcp2_strerror(liberr));
-        return;
-    default:
-        begin_end(c, CONN_ENDS_TOLD, FAULT_QUIC, ngtcp2_strerror(liberr));
-        ngtcp2_ccerr_set_liberr(&c->close, liberr, NULL, 0);
-    }
-}
-
-void conn_fail(struct conn *c, enum fault fault, uint64_t code, const char *text)
-{
-    if (c->ending)
-        return;
-    begin_end(c, CONN_ENDS_TOLD, fault, text ? text : "");
-    ngtcp2_ccerr_set_application_error(&c->close, code, (const uint8_t *)c->text, strlen(c->text));
-}
-
-void conn_close(struct conn *c, uint64_t code, const char *text)
-{
-    conn_fail(c, FAULT_NONE, code, text);
-}
-
-void conn_end_by_upcall(struct conn *c, enum fault fault)
-{
-    conn_fail(c, fault, H3_GENERAL_PROTOCOL_ERROR, fault_sentence(fault));
-}
-
-int conn_callback_result(const struct conn *c)
-{
-    return c->ending ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
-}
-
-static void format_address(char *to, size_t size, const struct packet_address *a)
-{
-    char ip[INET6_ADDRSTRLEN] = "?";
-    if (a->sa.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->sa.v4.sin_addr, ip, sizeof(ip));
-        snprintf(to, size, "%s:%u", ip, ntohs(a->sa.v4.sin_port));
-    } else {
-        inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, ip, sizeof(ip));
-        snprintf(to, size, "[%s]:%u", ip, ntohs(a->sa.v6.sin6_port));
-    }
-}
-
-static void log_end(const struct conn *c, const struct packet_address *remote,
-                    const struct conn_end *end)
-{
-    char address[INET6_ADDRSTRLEN + 16];
-    format_address(address, sizeof(address), remote);
-    LOG(c->hub->env->log, INFO, c->established ? "conn.closed" : "conn.refused",
-        log_text("remote", address), log_text("fault", fault_name(c->fault)),
-        log_text("why", fault_sentence(c->fault)), log_text("by", end->by_peer ? "peer" : "us"),
-        log_uint("code", end->code), log_text("text", *c->text ? c->text : NULL));
-}
-
-/* Says goodbye on the wire, as the way of the end demands, and leaves the ids to conn_closing. */
-static void leave(struct conn *c, struct packet *p)
-{
-    ngtcp2_path_storage path;
-    ngtcp2_pkt_info info;
-    ngtcp2_ssize n = 0;
-    uint64_t period = CLOSING_PERIODS * ngtcp2_conn_get_pto(c->quic);
-
-    ngtcp2_path_storage_zero(&path);
-    if (c->ending == CONN_ENDS_TOLD)
-        n = ngtcp2_conn_write_connection_close(c->quic, &path.path, &info, c->hub->out,
-                                               ngtcp2_conn_get_max_tx_udp_payload_size(c->quic),
-                                               &c->close, timers_now(c->hub->env->timers));
-    if (n > 0) {
-        conn_path_to_packet(c, &path.path, p);
-        p->data = c->hub->out;
-        p->len = (size_t)n;
-        endpoint_transmit(c->hub->endpoint, p);
-    }
-    if (n > 0 || c->ending == CONN_ENDS_DRAINS)
-        conn_closing_new(c, p->data, p->len, &p->local, &p->remote, period);
-    else
-        endpoint_forget(c->hub->endpoint, &c->peer);
-}
-
-static void conn_free(void *owner)
-{
-    struct conn *c = owner;
-    conn_streams_free(c);
-    ngtcp2_conn_del(c->quic);
-    tls_session_free(c->tls);
-    free(c);
-}
-
-static void finish(struct conn *c)
-{
-    struct conn_hub *hub = c->hub;
-    struct packet p = {0};
-    struct conn_end end = {.fault = c->fault,
-                           .by_peer = c->ending == CONN_ENDS_DRAINS,
-                           .application = c->close.type == NGTCP2_CCERR_TYPE_APPLICATION,
-                           .code = c->close.error_code,
-                           .text = c->text};
-
-    conn_path_to_packet(c, ngtcp2_conn_get_path(c->quic), &p);
-    log_end(c, &p.remote, &end);
-    hub->env->stats->faults[c->fault]++;
-    leave(c, &p);
-    timer_stop(hub->env->timers, &c->timer);
-    c->is_dead = true;
-    if (c->has_user)
-        hub->ops->closed(c->user, &end);
-    LIST_REMOVE(c, entry);
-    hub->count--;
-    hub->env->stats->connections--;
-    turn_untouch(hub->env->turn, &c->flush);
-    turn_bury(hub->env->turn, &c->grave, conn_free, c);
-}
-
 /* --- turns, packets, time --- */
 
 static void flush(void *owner)
@@ -304,7 +117,7 @@ static void flush(void *owner)
     if (!c->ending)
         conn_write(c);
     if (c->ending && !c->is_dead)
-        finish(c);
+        conn_finish(c);
     else if (!c->ending)
         update_datagram_max(c);
 }
@@ -353,7 +166,7 @@ static void establish(struct conn *c)
     if (c->established || c->ending)
         return;
     if (!tls_session_is_h3(c->tls)) { /* RFC 9114, section 3.1; a client may offer no ALPN at all */
-        end_by_alert(c, TLS_NO_APPLICATION_PROTOCOL);
+        conn_end_by_alert(c, TLS_NO_APPLICATION_PROTOCOL);
         return;
     }
     if (!c->has_user) {

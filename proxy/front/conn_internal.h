@@ -1,7 +1,8 @@
 /*
  * conn_internal - what the files of conn share among themselves; nobody else includes it.
  *
- *      conn.c          the life of a connection: made, fed, timed, ended
+ *      conn.c          the life of a connection: made, fed, timed
+ *      conn_end.c      its end: why, what is said, what is logged
  *      conn_stream.c   its streams and what ngtcp2 tells about them
  *      conn_write.c    its flush: pulls pieces, fills packets, hands over batches
  *      conn_frames.c   finds STOP_SENDING frames, which ngtcp2 before 1.24 does not tell
@@ -101,13 +102,18 @@ struct conn_hub {
     uint8_t out[CONN_BATCH_MAX + CONN_SLOT_LEN];
 };
 
-/* conn.c */
+/* conn_end.c */
 /* Begins the end, if it has not begun: what is left happens in the flush. liberr is an error of
  * ngtcp2's. */
 void conn_end_by_error(struct conn *c, int liberr);
 void conn_end_by_upcall(struct conn *c, enum fault fault);
 /* Tells what a function of ngtcp2 wants back from a callback: 0, or failure if it is ending. */
 int conn_callback_result(const struct conn *c);
+void conn_end_by_alert(struct conn *c, uint8_t alert);
+/* Once the end has begun, at the end of the turn: says it, tells it, frees it. */
+void conn_finish(struct conn *c);
+
+/* conn.c */
 void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p);
 
 /* conn_stream.c */
