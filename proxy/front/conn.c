@@ -18,6 +18,7 @@
 #include "front/conn_internal.h"
 
 #define TLS_NO_APPLICATION_PROTOCOL 120
+#define TLS_UNEXPECTED_MESSAGE      10
 #define CLIENT_DCID_LEN             18
 #define ACTIVE_CID_LIMIT            4
 #define DATAGRAM_FRAME_OVERHEAD     3            /* type and length of a DATAGRAM frame */
@@ -58,7 +59,12 @@ void conn_addresses(const struct conn *c, struct sockaddr_storage *local,
 
 void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_suite)
 {
-    tls_session_info(c->tls, version, cipher_suite);
+    if (c->tls) {
+        tls_session_info(c->tls, version, cipher_suite);
+        return;
+    }
+    *version = c->tls_version;
+    *cipher_suite = c->cipher_suite;
 }
 
 void conn_keep_alive(struct conn *c, bool on)
@@ -111,9 +117,21 @@ void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct p
 
 /* --- turns, packets, time --- */
 
+/* After the handshake a server's TLS has nothing more to say (its ticket lies in ngtcp2 already),
+ * and a client nothing that we would hear. It is a fifth of an idle connection's memory. */
+static void free_tls(struct conn *c)
+{
+    conn_tls_info(c, &c->tls_version, &c->cipher_suite);
+    ngtcp2_conn_set_tls_native_handle(c->quic, NULL);
+    tls_session_free(c->tls);
+    c->tls = NULL;
+}
+
 static void flush(void *owner)
 {
     struct conn *c = owner;
+    if (c->is_secured && c->tls && conn_is_server(c))
+        free_tls(c);
     if (!c->ending)
         conn_write(c);
     if (c->ending && !c->is_dead)
@@ -197,8 +215,19 @@ static int handshake_completed(ngtcp2_conn *quic, void *user)
     struct conn *c = user;
     (void)quic;
     c->hub->env->stats->handshakes_completed++;
+    c->is_secured = true;
     establish(c);
     return conn_callback_result(c);
+}
+
+static int crypto_received(ngtcp2_conn *quic, ngtcp2_encryption_level level, uint64_t offset,
+                           const uint8_t *data, size_t len, void *user)
+{
+    struct conn *c = user;
+    if (c->tls)
+        return ngtcp2_crypto_recv_crypto_data_cb(quic, level, offset, data, len, user);
+    ngtcp2_conn_set_tls_alert(quic, TLS_UNEXPECTED_MESSAGE);
+    return NGTCP2_ERR_CRYPTO;
 }
 
 static int datagram_received(ngtcp2_conn *quic, uint32_t flags, const uint8_t *data, size_t len,
@@ -272,7 +301,7 @@ static void fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
         cb->client_initial = ngtcp2_crypto_client_initial_cb;
         cb->recv_retry = ngtcp2_crypto_recv_retry_cb;
     }
-    cb->recv_crypto_data = ngtcp2_crypto_recv_crypto_data_cb;
+    cb->recv_crypto_data = crypto_received;
     cb->encrypt = ngtcp2_crypto_encrypt_cb;
 #ifdef HAVE_RECV_STOP_SENDING
     cb->decrypt = ngtcp2_crypto_decrypt_cb;

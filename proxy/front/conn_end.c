@@ -77,6 +77,7 @@ void conn_end_by_error(struct conn *c, int liberr)
         return;
     case NGTCP2_ERR_HANDSHAKE_TIMEOUT:
         begin_end(c, CONN_ENDS_TOLD, FAULT_HANDSHAKE_TIMEOUT, "");
+        ngtcp2_ccerr_set_transport_error(&c->close, NGTCP2_CONNECTION_REFUSED, NULL, 0);
         return;
     case NGTCP2_ERR_CRYPTO:
         conn_end_by_alert(c, ngtcp2_conn_get_tls_alert(c->quic));

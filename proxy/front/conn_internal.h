@@ -62,7 +62,8 @@ struct conn {
     struct conn_hub *hub;
     LIST_ENTRY(conn) entry;
     ngtcp2_conn *quic;
-    struct tls_session *tls;
+    struct tls_session *tls; /* NULL once a server has no more use for it */
+    uint16_t tls_version, cipher_suite;
     struct endpoint_peer peer;
     struct timer timer;
     struct turn_flush flush;
@@ -70,6 +71,7 @@ struct conn {
     void *user;
     bool has_user;    /* upcalls may be made: a client's always, a server's once accepted */
     bool established; /* told upward */
+    bool is_secured;  /* the handshake is complete */
     bool is_dead;     /* closed was told; waits for the end of the turn */
     bool is_reset;    /* a stateless reset came in */
     struct conn_stream *streams;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "front/conn_internal.h" /* one test looks inside */
 #include "mem/conn_pair.h"
 
 static void handshake_and_close(void **state)
@@ -19,7 +20,7 @@ static void handshake_and_close(void **state)
     pair_setup(&pair, 1);
     conn_tls_info(pair.server.conn, &version, &suite);
     assert_int_equal(version, 0x0304);
-    assert_int_equal(suite, 0x1301);
+    assert_int_equal(suite, 0x1301); /* AES-128-GCM */
     assert_true(conn_is_server(pair.server.conn));
     assert_false(conn_is_server(pair.client.conn));
     assert_int_equal(conn_hub_count(pair.server.hub), 1);
@@ -122,7 +123,9 @@ static void half_a_handshake_times_out(void **state)
 static void handshake_under_loss(uint64_t seed)
 {
     struct pair pair;
-    pair_begin(&pair, seed, &pair_config, &pair_config);
+    struct conn_config patient = pair_config;
+    patient.handshake_timeout_ns = 60 * NS_PER_S;
+    pair_begin(&pair, seed, &patient, &patient);
     world_set_link(pair.w, &(struct world_link){.delay_ns = 20 * NS_PER_MS,
                                                 .jitter_ns = 20 * NS_PER_MS,
                                                 .loss = 0.2,
@@ -213,6 +216,30 @@ static void a_stateless_reset_ends_it(void **state)
 }
 
 /* --- paths and datagrams --- */
+
+static bool server_got_200000(struct pair *pair)
+{
+    struct flow *f = &pair->server.flows[2];
+    return f->exists && f->fin_received && f->received == 200000;
+}
+
+/* New keys need no TLS session, which a server has freed by then. */
+static void keys_can_be_updated(void **state)
+{
+    struct pair pair;
+    uint16_t version, suite;
+    (void)state;
+    pair_setup(&pair, 1);
+    world_run_for(pair.w, NS_PER_S);
+    assert_null(pair.server.conn->tls);
+    conn_tls_info(pair.server.conn, &version, &suite);
+    assert_int_equal(version, 0x0304);
+    assert_int_equal(suite, 0x1301);
+    flow_send(flow_open(&pair.client, true), 200000);
+    assert_int_equal(ngtcp2_conn_initiate_key_update(pair.client.conn->quic, world_now(pair.w)), 0);
+    assert_true(pair_run_until(&pair, server_got_200000, 10 * NS_PER_S));
+    pair_free(&pair);
+}
 
 static bool client_uni_arrived(struct pair *pair)
 {
@@ -339,6 +366,7 @@ int main(void)
         cmocka_unit_test(keep_alive_prevents_that),
         cmocka_unit_test(a_lost_close_is_said_again),
         cmocka_unit_test(a_stateless_reset_ends_it),
+        cmocka_unit_test(keys_can_be_updated),
         cmocka_unit_test(a_moving_client_is_followed),
         cmocka_unit_test(datagrams_both_ways),
         cmocka_unit_test(the_largest_datagram_fits_and_no_larger),
