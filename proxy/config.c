@@ -106,7 +106,8 @@ static const struct row rows[] = {
     {DURATION, "idle-timeout", "TIME", AT(idle_timeout), "30s", NS_PER_S, HOUR,
      "A client that is silent for so long is gone."},
     {DURATION, "keep-alive", "TIME", AT(keep_alive), "10s", 0, HOUR,
-     "Ask a silent client with a session for a sign of life; 0 never asks."},
+     "Ask a client with a session that is silent for so long, or for half of --idle-timeout, for "
+     "a sign of life; 0 never asks."},
     {DURATION, "handshake-timeout", "TIME", AT(handshake_timeout), "10s", 100 * MS, HOUR,
      "For the TLS handshake."},
     {DURATION, "settings-timeout", "TIME", AT(settings_timeout), "10s", 100 * MS, HOUR,
@@ -370,6 +371,9 @@ static bool check_together(struct config *c, char *error, size_t size)
         return complain(error, size, "--stream-window is larger than --connection-window");
     if (c->app_stream_window > c->app_session_window)
         return complain(error, size, "--app-stream-window is larger than --app-session-window");
+    /* Asking later than that would be asking the dead. */
+    if (c->keep_alive > c->idle_timeout / 2)
+        c->keep_alive = c->idle_timeout / 2;
     return true;
 }
 

@@ -170,6 +170,15 @@ static void test_key_may_be_in_the_same_file(void **state)
     assert_string_equal(config.key, "both.pem");
 }
 
+static void test_keep_alive_comes_before_the_idle_timeout(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(NEEDED "--idle-timeout 1s --keep-alive 10s"), CONFIG_RUN);
+    assert_int_equal(config.keep_alive, 500000000);
+    assert_int_equal(parse(NEEDED "--idle-timeout 1s --keep-alive 0"), CONFIG_RUN);
+    assert_int_equal(config.keep_alive, 0);
+}
+
 /* Every option that the tests know must be in --help, and no line may be too wide. */
 static void test_help(void **state)
 {
@@ -193,8 +202,11 @@ static void test_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_lines),    cmocka_unit_test(test_key_may_be_in_the_same_file),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_key_may_be_in_the_same_file),
+        cmocka_unit_test(test_keep_alive_comes_before_the_idle_timeout),
         cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
