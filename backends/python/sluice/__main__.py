@@ -39,6 +39,17 @@ class UsageError(Exception):
     """The command line asks for something that is not there."""
 
 
+def _mode(text: str) -> int:
+    """An octal number of permissions. argparse turns the ValueError into its message."""
+    mode = int(text, 8)
+    if not 0 <= mode <= 0o777:
+        raise ValueError
+    return mode
+
+
+_mode.__name__ = "permissions in octal"  # argparse: invalid ... value: '9'
+
+
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m sluice",
@@ -52,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--bind", metavar="ADDRESS", help="unix:PATH or tcp:HOST:PORT, where the proxy finds the application")
     where.add_argument("--listen", metavar="HOST:PORT", help="start the proxy too, and let it listen here (UDP); :PORT is every address")
     bind = p.add_argument_group("with --bind")
-    bind.add_argument("--socket-mode", metavar="OCTAL", default="660", help="permissions of the Unix socket (default: 660)")
+    bind.add_argument("--socket-mode", metavar="OCTAL", type=_mode, default="660", help="permissions of the Unix socket (default: 660)")
     listen = p.add_argument_group("with --listen")
     listen.add_argument("--cert", metavar="auto|FILE", help="certificate in PEM; auto (the default) makes one for development")
     listen.add_argument("--key", metavar="FILE", help="the certificate's private key in PEM")
@@ -106,7 +117,6 @@ def server(arguments: argparse.Namespace) -> Server:
                     raise UsageError(f"--{name} is for the proxy: it needs --listen")
         else:
             host, port = split_host_port(arguments.listen)
-        mode = int(arguments.socket_mode, 8)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if cert == "auto" and arguments.key is not None:
@@ -116,7 +126,7 @@ def server(arguments: argparse.Namespace) -> Server:
     return Server(
         load(arguments.app, arguments.app_dir),
         bind=arguments.bind,
-        socket_mode=mode,
+        socket_mode=arguments.socket_mode,
         host=host,
         port=port,
         certfile=None if cert == "auto" else cert,
