@@ -113,6 +113,7 @@ class Progress:
 def run_watched(suite, command, env, pattern, cwd=ROOT):
     """Runs command, counting output lines that match pattern. Returns (exit status, output)."""
     progress, lines = Progress(suite.name), []
+    log = open(OUT / f"{suite.name}.log", "w", buffering=1)
     # A process group of its own, so that an interrupted run leaves no browser or proxy behind.
     child = subprocess.Popen(command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, text=True,
                              errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -120,17 +121,20 @@ def run_watched(suite, command, env, pattern, cwd=ROOT):
     try:
         for line in child.stdout:
             lines.append(line)
+            log.write(line)
             if pattern.search(line):
                 progress.step()
+                if re.search(r" (FAILED|ERROR|FAIL|TIMEOUT)\b", line):
+                    progress.end()
+                    say(f"[{suite.name}] {line.rstrip()}")
         child.wait()
     finally:
         progress.end()
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGTERM)
             child.wait()
-    output = "".join(lines)
-    (OUT / f"{suite.name}.log").write_text(output)
-    return child.returncode, output
+        log.close()
+    return child.returncode, "".join(lines)
 
 
 def read_junit(path):
@@ -349,6 +353,7 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the suite that runs, too
     try:
         sys.exit(main())
     except KeyboardInterrupt:
