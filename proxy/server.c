@@ -376,9 +376,11 @@ static void tell_listening(const struct server *s, const struct worker_config *w
 {
     char host[ADDRESS_TEXT_SIZE];
 
-    if (s->admin)
+    if (s->admin && admin_port(s->admin))
         LOG(s->log, INFO, "listening", log_text("admin", s->config->admin),
             log_uint("admin_port", admin_port(s->admin)));
+    else if (s->admin)
+        LOG(s->log, INFO, "listening", log_text("admin", s->config->admin));
     for (size_t i = 0; i < wc->listen_count; i++) {
         address_host(&wc->listen[i], host);
         LOG(s->log, INFO, "listening", log_text("address", host),
