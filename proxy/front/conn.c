@@ -149,7 +149,7 @@ static void timer_fired(void *owner)
     conn_touch(c);
 }
 
-static void packet_received(void *owner, const struct packet *p)
+void conn_packet_received(void *owner, const struct packet *p)
 {
     struct conn *c = owner;
     const ngtcp2_path *now = ngtcp2_conn_get_path(c->quic);
@@ -216,6 +216,8 @@ static int handshake_completed(ngtcp2_conn *quic, void *user)
     (void)quic;
     c->hub->env->stats->handshakes_completed++;
     c->is_secured = true;
+    if (conn_is_server(c))
+        c->hub->handshaking--;
     establish(c);
     return conn_callback_result(c);
 }
@@ -292,7 +294,7 @@ static int stateless_reset_received(ngtcp2_conn *quic, const ngtcp2_pkt_stateles
     return 0;
 }
 
-static void fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
+void conn_fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
 {
     memset(cb, 0, sizeof(*cb));
     if (is_server) {
@@ -327,7 +329,7 @@ static void fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
 
 /* --- making one --- */
 
-static void fill_params(ngtcp2_transport_params *params, const struct conn_config *config)
+void conn_fill_params(ngtcp2_transport_params *params, const struct conn_config *config)
 {
     ngtcp2_transport_params_default(params);
     params->initial_max_data = config->max_data;
@@ -341,7 +343,7 @@ static void fill_params(ngtcp2_transport_params *params, const struct conn_confi
     params->active_connection_id_limit = ACTIVE_CID_LIMIT;
 }
 
-static void fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)
+void conn_fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)
 {
     ngtcp2_settings_default(settings);
     settings->initial_ts = timers_now(hub->env->timers);
@@ -349,105 +351,39 @@ static void fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)
         settings->handshake_timeout = hub->config.handshake_timeout_ns;
 }
 
-static struct ngtcp2_conn *tls_asks_conn(void *user)
+struct ngtcp2_conn *conn_tls_asks(void *user)
 {
     return ((struct conn *)user)->quic;
 }
 
-static struct conn *conn_new(struct conn_hub *hub)
+struct conn *conn_new(struct conn_hub *hub)
 {
     struct conn *c = calloc(1, sizeof(*c));
     if (!c)
         abort();
     c->hub = hub;
-    endpoint_peer_init(&c->peer, packet_received, c);
+    endpoint_peer_init(&c->peer, conn_packet_received, c);
     timer_init(&c->timer, timer_fired, c);
     turn_flush_init(&c->flush, TURN_FRONT, flush, c);
     return c;
 }
 
-static void conn_adopt(struct conn *c)
+void conn_adopt(struct conn *c)
 {
     LIST_INSERT_HEAD(&c->hub->conns, c, entry);
     c->hub->count++;
+    if (conn_is_server(c))
+        c->hub->handshaking++;
     c->hub->env->stats->connections++;
     ngtcp2_conn_set_tls_native_handle(c->quic, tls_session_native(c->tls));
 }
 
-/* One that could not be made. */
-static void conn_discard(struct conn *c)
+void conn_discard(struct conn *c)
 {
     endpoint_forget(c->hub->endpoint, &c->peer);
     ngtcp2_conn_del(c->quic);
     tls_session_free(c->tls);
     free(c);
-}
-
-static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
-                               const struct packet *p)
-{
-    struct conn *c = conn_new(hub);
-    ngtcp2_callbacks callbacks;
-    ngtcp2_settings settings;
-    ngtcp2_transport_params params;
-    ngtcp2_cid scid = {.datalen = ENDPOINT_CID_LEN};
-    ngtcp2_path path = {
-        .local = {.addr = (ngtcp2_sockaddr *)&p->local.sa.any, .addrlen = p->local.len},
-        .remote = {.addr = (ngtcp2_sockaddr *)&p->remote.sa.any, .addrlen = p->remote.len},
-    };
-
-    fill_callbacks(&callbacks, true);
-    fill_settings(&settings, hub);
-    fill_params(&params, &hub->config);
-    endpoint_make_cid(hub->endpoint, &c->peer, scid.data);
-    params.original_dcid = hd->dcid;
-    params.original_dcid_present = 1;
-    params.stateless_reset_token_present = 1;
-    endpoint_reset_token(hub->endpoint, scid.data, scid.datalen, params.stateless_reset_token);
-    /* A ClientHello may take several packets, all under the id that the client made up. */
-    endpoint_map(hub->endpoint, &c->peer, hd->dcid.data, hd->dcid.datalen);
-    c->tls = tls_session_new(hub->config.tls, tls_asks_conn, c, NULL);
-    if (!c->tls || ngtcp2_conn_server_new(&c->quic, &hd->scid, &scid, &path, hd->version,
-                                          &callbacks, &settings, &params, NULL, c) != 0) {
-        conn_discard(c);
-        return NULL;
-    }
-    conn_adopt(c);
-    return c;
-}
-
-/* RFC 9000, section 5.2.2: at once, without a connection. */
-static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p)
-{
-    uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
-    ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(
-        out, sizeof(out), hd->version, &hd->scid, &hd->dcid, NGTCP2_CONNECTION_REFUSED, NULL, 0);
-    if (n <= 0)
-        return;
-    struct packet answer = {.data = out, .len = (size_t)n, .local = p->local, .remote = p->remote};
-    endpoint_transmit(hub->endpoint, &answer);
-}
-
-static void accept_packet(void *user, const struct packet *p)
-{
-    struct conn_hub *hub = user;
-    ngtcp2_pkt_hd hd;
-
-    if (ngtcp2_accept(&hd, p->data, p->len) != 0) {
-        hub->env->stats->packets_dropped++;
-        return;
-    }
-    if (hub->is_stopped) {
-        refuse(hub, &hd, p);
-        return;
-    }
-    struct conn *c = server_new(hub, &hd, p);
-    if (!c) {
-        refuse(hub, &hd, p);
-        return;
-    }
-    hub->env->stats->connections_accepted++;
-    packet_received(c, p);
 }
 
 /* The address of a client before its system has chosen one. */
@@ -474,14 +410,14 @@ struct conn *conn_connect(struct conn_hub *hub, const struct sockaddr *remote, s
     };
 
     assert(!hub->config.is_server);
-    fill_callbacks(&callbacks, false);
-    fill_settings(&settings, hub);
-    fill_params(&params, &hub->config);
+    conn_fill_callbacks(&callbacks, false);
+    conn_fill_settings(&settings, hub);
+    conn_fill_params(&params, &hub->config);
     endpoint_make_cid(hub->endpoint, &c->peer, scid.data);
     tls_random(dcid.data, dcid.datalen);
     c->user = user;
     c->has_user = true;
-    c->tls = tls_session_new(hub->config.tls, tls_asks_conn, c, server_name);
+    c->tls = tls_session_new(hub->config.tls, conn_tls_asks, c, server_name);
     if (!c->tls || ngtcp2_conn_client_new(&c->quic, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1,
                                           &callbacks, &settings, &params, NULL, c) != 0) {
         conn_discard(c);
@@ -508,8 +444,9 @@ struct conn_hub *conn_hub_new(struct env *env, struct endpoint *endpoint,
     hub->user = hub_user;
     LIST_INIT(&hub->conns);
     LIST_INIT(&hub->closing);
+    tls_random(hub->retry_key, sizeof(hub->retry_key));
     if (config->is_server)
-        endpoint_listen(endpoint, accept_packet, hub);
+        endpoint_listen(endpoint, conn_accept, hub);
     return hub;
 }
 
@@ -517,7 +454,7 @@ void conn_hub_free(struct conn_hub *hub)
 {
     if (!hub)
         return;
-    assert(hub->count == 0);
+    assert(hub->count == 0 && hub->handshaking == 0);
     if (hub->config.is_server)
         endpoint_listen(hub->endpoint, NULL, NULL);
     conn_closing_free_all(hub);

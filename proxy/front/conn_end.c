@@ -195,6 +195,8 @@ void conn_finish(struct conn *c)
         hub->ops->closed(c->user, &end);
     LIST_REMOVE(c, entry);
     hub->count--;
+    if (conn_is_server(c) && !c->is_secured)
+        hub->handshaking--;
     hub->env->stats->connections--;
     turn_untouch(hub->env->turn, &c->flush);
     turn_bury(hub->env->turn, &c->grave, conn_free, c);

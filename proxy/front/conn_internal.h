@@ -2,6 +2,7 @@
  * conn_internal - what the files of conn share among themselves; nobody else includes it.
  *
  *      conn.c          the life of a connection: made, fed, timed
+ *      conn_accept.c   the first packet of a client: a connection, a Retry, or a refusal
  *      conn_end.c      its end: why, what is said, what is logged
  *      conn_stream.c   its streams and what ngtcp2 tells about them
  *      conn_write.c    its flush: pulls pieces, fills packets, hands over batches
@@ -96,6 +97,8 @@ struct conn_hub {
     bool is_stopped;
     struct conn_list conns;
     size_t count;
+    size_t handshaking;    /* of a server: how many are not secured yet */
+    uint8_t retry_key[32]; /* seals the tokens of conn_accept.c */
     struct conn_closing_list closing;
     /* of the packet being read; grows with need */
     struct conn_note *notes;
@@ -116,7 +119,21 @@ void conn_end_by_alert(struct conn *c, uint8_t alert);
 void conn_finish(struct conn *c);
 
 /* conn.c */
+struct conn *conn_new(struct conn_hub *hub);
+void conn_fill_callbacks(ngtcp2_callbacks *callbacks, bool is_server);
+void conn_fill_params(ngtcp2_transport_params *params, const struct conn_config *config);
+void conn_fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub);
+struct ngtcp2_conn *conn_tls_asks(void *conn);
+/* With quic and tls made: it is one of the hub's from now on. */
+void conn_adopt(struct conn *c);
+/* One that could not be made. */
+void conn_discard(struct conn *c);
+void conn_packet_received(void *owner, const struct packet *p);
 void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p);
+
+/* conn_accept.c */
+/* The endpoint's listener. */
+void conn_accept(void *hub, const struct packet *p, bool is_ours);
 
 /* conn_stream.c */
 void conn_stream_callbacks(ngtcp2_callbacks *callbacks);

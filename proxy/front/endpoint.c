@@ -45,7 +45,7 @@ struct endpoint {
     void *user;
     uint8_t prefix[PREFIX_LEN];
     struct endpoint_cid *cids, *tokens; /* tables */
-    void (*accept)(void *user, const struct packet *p);
+    void (*accept)(void *user, const struct packet *p, bool is_ours);
     void *accept_user;
     uint64_t resets_since_ns;
     unsigned resets;
@@ -83,8 +83,8 @@ void endpoint_free(struct endpoint *e)
     free(e);
 }
 
-void endpoint_listen(struct endpoint *e, void (*accept)(void *user, const struct packet *p),
-                     void *user)
+void endpoint_listen(struct endpoint *e,
+                     void (*accept)(void *user, const struct packet *p, bool is_ours), void *user)
 {
     e->accept = accept;
     e->accept_user = user;
@@ -146,14 +146,19 @@ void endpoint_map_token(struct endpoint *e, struct endpoint_peer *peer,
     map(e, &e->tokens, peer, token, ENDPOINT_RESET_TOKEN_LEN);
 }
 
-void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
-                       uint8_t cid[ENDPOINT_CID_LEN])
+void endpoint_choose_cid(const struct endpoint *e, uint8_t cid[ENDPOINT_CID_LEN])
 {
     memcpy(cid, e->prefix, PREFIX_LEN);
     cid[ENDPOINT_CID_WORKER] = e->config.worker;
     do
         tls_random(cid + ENDPOINT_CID_WORKER + 1, ENDPOINT_CID_LEN - ENDPOINT_CID_WORKER - 1);
     while (find(e, e->cids, cid, ENDPOINT_CID_LEN));
+}
+
+void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
+                       uint8_t cid[ENDPOINT_CID_LEN])
+{
+    endpoint_choose_cid(e, cid);
     endpoint_map(e, peer, cid, ENDPOINT_CID_LEN);
 }
 
@@ -302,9 +307,8 @@ static void receive_stray(struct endpoint *e, const struct packet *p, const ngtc
         e->ops->misdirected(e->user, vc->dcid[ENDPOINT_CID_WORKER], p);
         return;
     }
-    /* A long header with an id of ours is late for a connection that has ended, not a new one. */
-    if ((p->data[0] & LONG_HEADER) && !ours && e->accept) {
-        e->accept(e->accept_user, p);
+    if ((p->data[0] & LONG_HEADER) && e->accept) {
+        e->accept(e->accept_user, p, ours);
         return;
     }
     if (!(p->data[0] & LONG_HEADER) && take_reset(e, p))

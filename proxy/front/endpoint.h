@@ -68,9 +68,10 @@ struct endpoint *endpoint_new(struct env *env, const struct endpoint_config *con
 void endpoint_free(struct endpoint *e);
 
 /* A server listens: accept is given each long-header packet of version 1 that belongs to nobody.
+ * is_ours tells that it names an id that this worker made: late, or the answer to a Retry.
  * At most one listener; NULL ends it. */
-void endpoint_listen(struct endpoint *e, void (*accept)(void *user, const struct packet *p),
-                     void *user);
+void endpoint_listen(struct endpoint *e,
+                     void (*accept)(void *user, const struct packet *p, bool is_ours), void *user);
 
 /* A packet came in, of one or more segments. */
 void endpoint_receive(struct endpoint *e, const struct packet *p);
@@ -79,6 +80,8 @@ void endpoint_transmit(struct endpoint *e, const struct packet *p);
 
 void endpoint_peer_init(struct endpoint_peer *peer,
                         void (*received)(void *owner, const struct packet *p), void *owner);
+/* A fresh id of ours that belongs to nobody. */
+void endpoint_choose_cid(const struct endpoint *e, uint8_t cid[ENDPOINT_CID_LEN]);
 /* Makes a fresh id of ours and gives its packets to peer. */
 void endpoint_make_cid(struct endpoint *e, struct endpoint_peer *peer,
                        uint8_t cid[ENDPOINT_CID_LEN]);

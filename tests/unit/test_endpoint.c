@@ -24,7 +24,7 @@ struct fixture {
     struct endpoint *e;
     /* what was sent, misdirected, accepted */
     uint8_t sent[2000];
-    size_t sent_len, sent_count, misdirected, accepted;
+    size_t sent_len, sent_count, misdirected, accepted, accepted_ours;
     unsigned misdirected_to;
     struct packet_address sent_to;
 };
@@ -58,10 +58,12 @@ static void misdirected(void *user, unsigned worker, const struct packet *p)
     f->misdirected_to = worker;
 }
 
-static void accept_packet(void *user, const struct packet *p)
+static void accept_packet(void *user, const struct packet *p, bool is_ours)
 {
+    struct fixture *f = user;
     (void)p;
-    ((struct fixture *)user)->accepted++;
+    f->accepted++;
+    f->accepted_ours += is_ours;
 }
 
 static void caught(void *owner, const struct packet *p)
@@ -206,9 +208,11 @@ static void initials_go_to_the_listener(void **state)
     endpoint_listen(f->e, accept_packet, f);
     receive(f, packet, long_packet(packet, 1, (const uint8_t *)"12345678", 8, 1200), 0);
     assert_int_equal(f->accepted, 1);
-    /* late for a connection of ours that is gone */
+    assert_int_equal(f->accepted_ours, 0);
+    /* late for a connection of ours that is gone, or the answer to a Retry */
     receive(f, packet, long_packet(packet, 1, ours, sizeof(ours), 1200), 0);
-    assert_int_equal(f->accepted, 1);
+    assert_int_equal(f->accepted, 2);
+    assert_int_equal(f->accepted_ours, 1);
     endpoint_listen(f->e, NULL, NULL);
 }
 
