@@ -14,7 +14,8 @@ INSTALLED = os.path.join(HERE, "..", "..", "build", "wire")
 
 # Quick when everything is there; tests/support/setup has usually been before.
 subprocess.run([os.path.join(HERE, "setup.sh")], check=True)
-sys.path.extend(glob.glob(os.path.join(INSTALLED, "venv/lib/python3*/site-packages")))
+# Before the system's own packages: some of them are too old for it.
+sys.path[:0] = glob.glob(os.path.join(INSTALLED, "venv/lib/python3*/site-packages"))
 
 # pylint: disable=wrong-import-position
 from support.browsers import KINDS, Browser, PageServer
@@ -99,10 +100,14 @@ def world(directory, request):
     w = World(directory)
     yield w
     failed = getattr(request.node, "failed", False)
+    for app in w.apps:
+        app.hang_up()
     try:
         for proxy in w.proxies:
             if proxy.process.poll() is None and not failed:
-                proxy.wait_idle()
+                # Chromium ends its connections in silence, and the proxy waits for it a while.
+                silent = "browser" in request.fixturenames
+                proxy.wait_idle(but=("connections", "requests") if silent else ())
             if failed:
                 print(f"log of sluice (pid {proxy.process.pid}):\n{proxy.log(200)}")
                 proxy.kill()

@@ -39,7 +39,7 @@ def test_close_before_accept_is_a_rejection(browser, world):
 def test_no_application(browser, world):
     proxy = world.proxy(f"unix:{world.directory}/absent.sock")
     assert browser.run(FAILED, **proxy.at("/")) == AS_FAILED
-    proxy.wait_log("session.refused", status=502)
+    proxy.wait_log("session.refused", fault="backend_connect")
 
 
 @pytest.mark.parametrize("status", [201, 204, 299])

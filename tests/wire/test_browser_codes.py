@@ -9,14 +9,18 @@ FROM_APP = [0, 1, 29, 30, 31, 255, 256, 65536, U32]
 REASONS = ["", "bye", "süß ☃ \U0001f600", "x" * 1024]
 
 
-def from_page(browser):
-    """Chromium clamps codes given to it from JavaScript to 0..255."""
-    return [0, 1, 29, 30, 255] if browser.kind == "chromium" else FROM_APP
+# Chromium clamps what JavaScript gives it to 0..255, Firefox refuses more.
+FROM_PAGE = [0, 1, 29, 30, 255]
+
+
+def seen_by(browser):
+    """Codes of the application's that this browser tells its page: Firefox's go up to 255."""
+    return [code for code in FROM_APP if code <= 255 or browser.kind == "chromium"]
 
 
 def test_page_resets_a_stream(browser, world):
     app, proxy = world.start()
-    codes = from_page(browser)
+    codes = FROM_PAGE
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         for (const code of args.codes) {
@@ -39,7 +43,7 @@ def test_page_resets_a_stream(browser, world):
 
 def test_page_stops_a_stream(browser, world):
     app, proxy = world.start()
-    codes = from_page(browser)
+    codes = FROM_PAGE
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         for (const code of args.codes) {
@@ -82,15 +86,15 @@ def test_application_resets_a_stream(browser, world):
         }
         session.close();
         return outcomes;
-    """, **proxy.at("/"), codes=FROM_APP)
+    """, **proxy.at("/"), codes=seen_by(browser))
     session = app.session()
     session.accept()
-    for i, code in enumerate(FROM_APP):
+    for i, code in enumerate(seen_by(browser)):
         session.wait("webtransport.stream.receive", stream_id=4 * i, data=b"x")
         session.stream_send(4 * i, b"some")
         session.send("webtransport.stream.reset", stream_id=4 * i, code=code)
         assert session.read_stream(4 * i) == b"y"
-    assert scenario.result() == [["WebTransportError", "stream", code] for code in FROM_APP]
+    assert scenario.result() == [["WebTransportError", "stream", code] for code in seen_by(browser)]
 
 
 def test_application_resets_a_stream_that_it_opens_in_the_same_breath(browser, world):
@@ -131,13 +135,14 @@ def test_application_stops_a_stream(browser, world):
         }
         session.close();
         return outcomes;
-    """, **proxy.at("/"), codes=FROM_APP)
+    """, **proxy.at("/"), codes=seen_by(browser))
     session = app.session()
     session.accept()
-    for i, code in enumerate(FROM_APP):
+    for i, code in enumerate(seen_by(browser)):
         session.wait("webtransport.stream.receive", stream_id=2 + 4 * i, data=b"x")
         session.send("webtransport.stream.stop", stream_id=2 + 4 * i, code=code)
-    assert scenario.result() == [["WebTransportError", "stream", code] for code in FROM_APP]
+    assert scenario.result() == [["WebTransportError", "stream", code]
+                                 for code in seen_by(browser)]
 
 
 @pytest.mark.parametrize("code", [0, 1, 4242, U32])
@@ -181,7 +186,7 @@ def test_application_aborts_the_session(browser, world):
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         const stream = await session.createBidirectionalStream();
-        await stream.writable.getWriter().write(wire.bytes('x'));
+        stream.writable.getWriter().write(wire.bytes('x')).catch(() => {});
         return wire.ending(session);
     """, **proxy.at("/"))
     session = app.session()
@@ -195,6 +200,8 @@ def test_application_aborts_the_session(browser, world):
 
 def test_page_goes_away(browser, world):
     """No close from the page: the tab is closed."""
+    if browser.kind == "firefox":
+        pytest.skip("Firefox keeps the session of a closed tab until it collects garbage")
     app, proxy = world.start()
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });

@@ -2,13 +2,14 @@
 that says why."""
 
 import os
+import re
 import socket
 
 import pytest
 
 from support.quicclient import Client
 
-UNIX_SHORT = ("--accept-timeout", "300ms")
+SOON = ("--accept-timeout", "300ms")
 
 
 def get_headers(port, **change):
@@ -87,9 +88,8 @@ def test_no_application_gets_502(world):
     proxy = world.proxy(f"unix:{world.directory}/absent.sock")
     with Client(proxy.port) as client:
         assert client.session().wait_response() == 502
-    line = proxy.wait_log("session.refused", status=502)
-    assert line["fault"] == "backend_connect"
-    assert "No such file" in proxy.log() or "no such file" in proxy.log()
+    proxy.wait_log("session.refused", fault="backend_connect")
+    proxy.wait_log("backend.failed", why=re.compile("absent.sock: No such file"))
 
 
 def test_an_application_that_refuses_gets_502(world):
@@ -101,8 +101,8 @@ def test_an_application_that_refuses_gets_502(world):
         assert client.session().wait_response() == 502
     sock.close()
     os.unlink(path)
-    proxy.wait_log("session.refused", status=502)
-    assert "refused" in proxy.log().lower()
+    proxy.wait_log("session.refused", fault="backend_connect")
+    proxy.wait_log("backend.failed", why=re.compile("dead.sock: Connection refused"))
 
 
 def test_a_refused_tcp_connection_gets_502(world):
@@ -112,7 +112,7 @@ def test_a_refused_tcp_connection_gets_502(world):
     proxy = world.proxy(f"tcp:127.0.0.1:{port}")
     with Client(proxy.port) as client:
         assert client.session().wait_response() == 502
-    proxy.wait_log("session.refused", status=502)
+    proxy.wait_log("session.refused", fault="backend_connect")
 
 
 def test_the_application_comes_and_goes(world):
@@ -136,7 +136,7 @@ def test_an_application_that_hangs_up_before_its_answer_gets_502(world):
         client.flush()
         app.session().close()
         assert asked.wait_response() == 502
-    proxy.wait_log("session.refused", status=502)
+    proxy.wait_log("session.refused", fault="backend_lost")
 
 
 def test_an_application_that_shuts_its_side_before_its_answer_gets_502(world):
@@ -151,7 +151,7 @@ def test_an_application_that_shuts_its_side_before_its_answer_gets_502(world):
 
 
 def test_no_answer_in_time_gets_504(world):
-    app, proxy = world.start(arguments=UNIX_SHORT)
+    app, proxy = world.start(arguments=SOON)
     with Client(proxy.port) as client:
         asked = client.session()
         client.flush()
@@ -160,8 +160,7 @@ def test_no_answer_in_time_gets_504(world):
         message = session.ended()
         assert (message["type"], message["by"]) == ("webtransport.disconnect", "proxy")
         session.close()
-    line = proxy.wait_log("session.refused", status=504)
-    assert line["fault"] == "backend_accept_timeout"
+    proxy.wait_log("session.refused", fault="backend_accept_timeout")
 
 
 def test_one_session_too_many_gets_503(world):
@@ -176,7 +175,7 @@ def test_one_session_too_many_gets_503(world):
         assert asked.wait_response() == 200
     with Client(proxy.port) as third:
         assert third.session().wait_response() == 503
-    proxy.wait_log("session.refused", status=503)
+    proxy.wait_log("session.refused", fault="too_many_sessions")
     # A place that has become free is used again.
     clients.pop().close()
     proxy.wait_stats(lambda s: s["sessions"] == 1)

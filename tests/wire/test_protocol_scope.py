@@ -1,7 +1,5 @@
 """What the application is told about a session, and what it may answer, byte for byte."""
 
-import re
-
 import pytest
 
 from support.quicclient import Client
@@ -248,13 +246,21 @@ def test_an_application_on_tcp(world):
     client.close()
 
 
-def test_the_logs_never_take_lines_from_a_peer(world):
-    """A path with control characters is one log line, escaped."""
-    _, proxy, client, _, session = open_session(world, b"/x\x7f%0Aevent=forged \"q\"")
-    session.send("webtransport.reject")
-    session.ended()
-    session.close()
-    client.close()
-    proxy.wait_idle()
+@pytest.mark.parametrize("path", [b"/a\x7f", b"/a\nevent=forged", b"/a b", b"/\x01"])
+def test_a_path_that_is_none_never_reaches_an_application(world, path):
+    app, proxy = world.start()
+    with Client(proxy.port) as client:
+        asked = client.session(path)
+        client.wait(lambda: asked.headers or asked.reset_code is not None or client.terminated)
+        assert asked.status in (None, 400)
+    assert app.sessions.empty()
     assert not [line for line in proxy.lines if line.startswith("event=forged")]
-    assert not [line for line in proxy.lines if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", line)]
+
+
+def test_log_lines_cannot_be_forged(world):
+    _, proxy, client, _, session = open_session(world, b'/x"%0Aevent=forged\\" caf\xc3\xa9'
+                                                .replace(b" ", b"%20"))
+    session.accept()
+    line = proxy.wait_log("session.opened")
+    assert "event=forged" in line["path"] and "\n" not in line["path"]
+    client.close()

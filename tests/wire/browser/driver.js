@@ -3,8 +3,8 @@
 //   node driver.js chromium|firefox PAGE_URL PROFILE_DIRECTORY
 //
 // First line out: {"ready": true, "version": "..."}.
-// In:  {"id": 1, "code": "body of an async function (args, wire)", "args": {...},
-//       "timeout_ms": 20000, "url": "a page other than PAGE_URL"?}
+// In:  {"id": 1, "script": "body of an async function (args, wire)", "args": {...},
+//       "timeout_ms": 20000, "page": "another one than PAGE_URL"?}
 // Out: {"id": 1, "ok": true, "value": ...} or {"id": 1, "ok": false, "error": "...",
 //       "console": ["..."]}.
 // Every command gets a page of its own, closed at its end; commands run side by side. End of stdin
@@ -52,10 +52,10 @@ function say(object) {
 }
 
 // Runs in the page.
-function evaluate(code, args) {
+function evaluate(script, args) {
   const AsyncFunction = (async () => {}).constructor;
   return Promise.resolve()
-    .then(() => new AsyncFunction('args', 'wire', code)(args, window.wire))
+    .then(() => new AsyncFunction('args', 'wire', script)(args, window.wire))
     .then((value) => JSON.stringify({ ok: true, value: value === undefined ? null : value }),
       (e) => JSON.stringify({ ok: false, error: `${e && e.name}: ${e && e.message}\n${e && e.stack}` }));
 }
@@ -75,8 +75,8 @@ async function run(browser, command) {
     page = await browser.newPage();
     page.on('console', (m) => heard.push(`${m.type()}: ${m.text()}`));
     page.on('pageerror', (e) => heard.push(`pageerror: ${e.message}`));
-    await page.goto(command.url || pageUrl, { waitUntil: 'load', timeout: 20000 });
-    const answer = await within(page.evaluate(evaluate, command.code, command.args || {}),
+    await page.goto(command.page || pageUrl, { waitUntil: 'load', timeout: 20000 });
+    const answer = await within(page.evaluate(evaluate, command.script, command.args || {}),
       command.timeout_ms || 20000);
     say({ id: command.id, ...JSON.parse(answer), console: heard });
   } catch (e) {

@@ -74,20 +74,20 @@ class Browser:
         for box in list(self.waiting.values()):
             box.put({"ok": False, "error": "the browser driver ended: " + self._stderr()})
 
-    def start(self, code, timeout=20, url=None, **args):
+    def start(self, script, timeout=20, page=None, **args):
         """Begins a scenario; result() of what it returns waits for its end."""
         box = queue.Queue()
         number = next(self.ids)
         self.waiting[number] = box
-        command = {"id": number, "code": code, "args": args, "timeout_ms": int(timeout * 1000)}
-        if url:
-            command["url"] = url
+        command = {"id": number, "script": script, "args": args, "timeout_ms": int(timeout * 1000)}
+        if page:
+            command["page"] = page
         self.node.stdin.write(json.dumps(command) + "\n")
         self.node.stdin.flush()
         return _Scenario(self, box, timeout)
 
-    def run(self, code, timeout=20, url=None, **args):
-        return self.start(code, timeout, url, **args).result()
+    def run(self, script, timeout=20, page=None, **args):
+        return self.start(script, timeout, page, **args).result()
 
     def stop(self):
         self.node.stdin.close()

@@ -41,27 +41,17 @@ class _UnixHTTPConnection(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
 
-class Proxy:
-    """sluice in front of one application, with its log and its admin listener at hand."""
+class Logged:
+    """A process whose stderr is a log of sluice, read as it is written."""
 
-    def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
-                 admin=None):
+    def __init__(self, command, **options):
         self.lines = []
         self.events = []
         self.changed = threading.Condition()
-        self.admin_path = os.path.join(directory, "admin.sock")
-        self.admin = admin or f"unix:{self.admin_path}"
-        command = [BINARY, "--listen", listen, "--cert", "auto", "--app", app,
-                   "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
-                   *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True,
-                                        errors="replace")
+                                        errors="replace", **options)
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
-        listening = self.wait_log("listening", has="port", timeout=30)
-        self.host = listening["address"].strip("[]")
-        self.port = int(listening["port"])
-        self.hash = self.wait_log("certificate", has="hash")["hash"]
 
     def _read(self):
         for line in self.process.stderr:
@@ -95,8 +85,22 @@ class Proxy:
                     raise AssertionError(f"no log line event={event} {fields}; log:\n" + self.log())
                 self.changed.wait(min(left, 0.2))
 
-    def log(self, last=60):
-        return "\n".join(self.lines[-last:])
+    def wait_line(self, pattern, timeout=10):
+        """Like wait_log, for lines that are not a log's."""
+        end = time.monotonic() + timeout
+        with self.changed:
+            while not any(re.search(pattern, line) for line in self.lines):
+                left = end - time.monotonic()
+                if left <= 0 or (self.process.poll() is not None and not self.reader.is_alive()):
+                    raise AssertionError(f"no line with {pattern}:\n" + self.log())
+                self.changed.wait(min(left, 0.2))
+
+    def learn_address(self):
+        """Waits until sluice listens; url() and at() need it."""
+        listening = self.wait_log("listening", has="port", timeout=30)
+        self.host = listening["address"].strip("[]")
+        self.port = int(listening["port"])
+        self.hash = self.wait_log("certificate", has="hash")["hash"]
 
     def url(self, path="/"):
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -113,6 +117,50 @@ class Proxy:
     def at(self, path="/"):
         """The arguments of a browser's scenario that connects here."""
         return {"url": self.url(path), "hash": self.hash_base64}
+
+    def log(self, last=60):
+        return "\n".join(self.lines[-last:])
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+
+    def join(self, timeout=30):
+        """Waits for the end after terminate(): exit code 0 and nothing leaked."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError("sluice did not end within "
+                                 f"{timeout} s of SIGTERM\n{self.log()}") from None
+        self.reader.join(10)
+        assert code == 0, f"exit code {code}\n{self.log()}"
+        leaks = [line for line in self.events if line["event"] == "leak"]
+        assert not leaks, leaks
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.terminate()
+        self.join()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class Proxy(Logged):
+    """sluice in front of one application, with its log and its admin listener at hand."""
+
+    def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
+                 admin=None):
+        self.admin_path = os.path.join(directory, "admin.sock")
+        self.admin = admin or f"unix:{self.admin_path}"
+        command = [BINARY, "--listen", listen, "--cert", "auto", "--app", app,
+                   "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
+                   *arguments]
+        super().__init__(command)
+        self.learn_address()
 
     def get(self, path):
         """GET from the admin listener: (status, body)."""
@@ -165,30 +213,3 @@ class Proxy:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1])
         raise AssertionError("no VmRSS")
-
-    def terminate(self):
-        self.process.send_signal(signal.SIGTERM)
-
-    def join(self, timeout=30):
-        """Waits for the end after terminate(): exit code 0 and nothing leaked."""
-        try:
-            code = self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise AssertionError("sluice did not end within "
-                                 f"{timeout} s of SIGTERM\n{self.log()}") from None
-        self.reader.join(10)
-        assert code == 0, f"exit code {code}\n{self.log()}"
-        leaks = [line for line in self.events if line["event"] == "leak"]
-        assert not leaks, leaks
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.terminate()
-        self.join()
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()

@@ -173,14 +173,18 @@ class RawApp:
         """The next session, its scope read, not yet accepted."""
         return self.sessions.get(timeout=timeout)
 
+    def hang_up(self):
+        """Closes the connections of all sessions."""
+        for session in self.all:
+            session.close()
+
     def stop(self):
         try:
             self.listener.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
         self.listener.close()
-        for session in self.all:
-            session.close()
+        self.hang_up()
         if isinstance(self.path, str) and os.path.exists(self.path):
             os.unlink(self.path)
         assert not self.failures, self.failures
