@@ -124,7 +124,7 @@ static const struct row rows[] = {
      "For a client to read what the application sent beyond its credit; then the session ends."},
     {DURATION, "linger-timeout", "TIME", AT(linger_timeout), "5s", 10 * MS, HOUR,
      "To read what is left for it after a session's end."},
-    {DURATION, "drain-timeout", "TIME", AT(drain_timeout), "10s", 0, HOUR,
+    {DURATION, "drain-timeout", "TIME", AT(drain_timeout), "5s", 0, HOUR,
      "For sessions to end by themselves after SIGTERM; then they are closed."},
     {NUMBER, "lost-code", "N", AT(lost_code), "1", 0, UINT32_MAX,
      "The code with which a session is closed when its application is lost."},
