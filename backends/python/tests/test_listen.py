@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 from fake import run, serving
@@ -105,7 +106,8 @@ def test_what_cannot_be_listened_on(tmp_path):
 
 def test_thousands_may_wait(tmp_path):
     """None of these connects is refused, though nobody has taken one yet."""
-    limit = int(open("/proc/sys/net/core/somaxconn").read()) if os.path.exists("/proc/sys/net/core/somaxconn") else 128
+    known = Path("/proc/sys/net/core/somaxconn")
+    limit = int(known.read_text()) if known.exists() else 128
     wanted = min(limit, 400)
 
     async def main():
