@@ -110,7 +110,11 @@ def test_codes_of_resets_and_stops(world, code):
     p.client.reset(stream, to_wire(code))
     p.client.stop(stream, to_wire(code))
     p.client.flush()
-    ends = [p.session.next(), p.session.next()]
+    ends = []
+    while len(ends) < 2:
+        message = p.session.next()
+        if "stream_id" in message:  # the path's datagram limit may be told at any time
+            ends.append(message)
     assert sorted((m["type"], m["stream_id"], m["code"]) for m in ends) == [
         ("webtransport.stream.reset", 0, code), ("webtransport.stream.stop", 0, code)]
     # A stop is answered with a reset of the same code.
@@ -133,7 +137,11 @@ def test_a_code_that_is_no_applications_code_is_nil(world):
     p.client.reset(stream, 0x10C)
     p.client.stop(stream, 0x10C)
     p.client.flush()
-    ends = [p.session.next(), p.session.next()]
+    ends = []
+    while len(ends) < 2:
+        message = p.session.next()
+        if "stream_id" in message:  # the path's datagram limit may be told at any time
+            ends.append(message)
     assert {m["type"] for m in ends} == {"webtransport.stream.reset", "webtransport.stream.stop"}
     assert all(m["code"] is None for m in ends)
     p.done()
