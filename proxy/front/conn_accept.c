@@ -17,6 +17,7 @@
 #define HANDSHAKES_UNPROVEN 128  /* this many may be under way without a proof of address */
 #define HANDSHAKES_MAX      4096 /* and this many with it */
 #define TOKEN_VALID_NS      (10 * NS_PER_S)
+#define FIRST_DCID_LEN_MIN  8 /* RFC 9000, section 7.2 */
 
 /* odcid: what the client called us first, if a Retry lies between then and now; NULL if not. */
 static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
@@ -126,7 +127,8 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
     ngtcp2_pkt_hd hd;
     ngtcp2_cid odcid;
 
-    if (ngtcp2_accept(&hd, p->data, p->len) != 0) {
+    /* ngtcp2 looks at the length of the id only where there is no token. */
+    if (ngtcp2_accept(&hd, p->data, p->len) != 0 || hd.dcid.datalen < FIRST_DCID_LEN_MIN) {
         hub->env->stats->packets_dropped++;
         return;
     }

@@ -173,9 +173,55 @@ static void forged_addresses_fill_no_memory(void **state)
     crowd_free(c);
 }
 
+/* An Initial packet with ids of these lengths, a token that nobody gave, and noise. */
+static size_t write_stray_initial(uint8_t *to, size_t dcid_len, size_t token_len)
+{
+    uint8_t *at = to;
+    memset(to, 0x5a, 1200);
+    memcpy(at, "\xc3\x00\x00\x00\x01", 5);
+    at += 5;
+    *at++ = (uint8_t)dcid_len;
+    at += dcid_len;
+    *at++ = 8;
+    at += 8;
+    *at++ = (uint8_t)token_len;
+    at += token_len;
+    size_t rest = 1200 - (size_t)(at + 2 - to);
+    at[0] = (uint8_t)(0x40 | rest >> 8);
+    at[1] = (uint8_t)rest;
+    return 1200;
+}
+
+/* RFC 9000, section 7.2: the id that a client makes up has at least 8 bytes. */
+static void initials_with_short_ids_are_dropped(void **state)
+{
+    struct crowd *c = crowd_new(1);
+    struct stats *stats = world_env(c->server_host)->stats;
+    uint8_t bytes[1200];
+    struct packet p = {.data = bytes};
+    socklen_t len;
+    (void)state;
+    const struct sockaddr *to = world_address(c->server_host, &len);
+    packet_address_set(&p.local, to, len);
+    to = world_address(c->client_host, &len);
+    packet_address_set(&p.remote, to, len);
+    for (size_t dcid_len = 0; dcid_len <= 20; dcid_len++) {
+        for (size_t token_len = 0; token_len <= 32; token_len += 16) {
+            uint64_t dropped = stats->packets_dropped;
+            p.len = write_stray_initial(bytes, dcid_len, token_len);
+            endpoint_receive(world_endpoint(c->server_host), &p);
+            world_settle(c->w);
+            assert_int_equal(stats->packets_dropped - dropped, dcid_len < 8);
+        }
+    }
+    assert_true(world_run_until(c->w, all_established, c, 60 * NS_PER_S));
+    crowd_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(initials_with_short_ids_are_dropped),
         cmocka_unit_test(all_get_in),
         cmocka_unit_test(forged_addresses_fill_no_memory),
     };
