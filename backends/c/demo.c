@@ -31,8 +31,9 @@ static const char help[] =
     "  !send BYTES           open a unidirectional stream with BYTES bytes of the pattern\n"
     "  !reset CODE           open a unidirectional stream and reset it once the client has read\n"
     "                        some of it\n"
-    "  !stop CODE            open a bidirectional stream with a greeting, stop its other "
+    "  !stop CODE            open a bidirectional stream with a greeting; stop its other "
     "direction\n"
+    "                        once the client has said something on it\n"
     "  !datagrams N SIZE     send N datagrams of SIZE bytes, numbered in the first 4 (big-endian)\n"
     "  !drain                ask the client to finish\n"
     "  !close CODE [REASON]  close the session\n"
@@ -75,6 +76,7 @@ enum role {
     SPEAKER,   /* has its own bytes to send, then it ends */
     GREETER,   /* has its own bytes to send, then it echoes */
     BREAKER,   /* sends until it has to wait, then resets */
+    STOPPER,   /* greets, and stops whoever answers */
 };
 
 struct part {
@@ -187,9 +189,9 @@ static bool run_command(struct sluice_session *s, const char *text)
         open_stream(s, BREAKER, GREET - 1, code);
     else if (sscanf(text, "!stop %" SCNu32, &code) == 1) {
         struct sluice_stream *st = sluice_stream_open(s, false);
-        cast(st, ECHO);
-        sluice_stream_send(st, greeting, sizeof(greeting) - 1, true);
-        sluice_stream_stop(st, code);
+        /* Our own direction stays open: when both end at once, Chromium may lose the code. */
+        cast(st, STOPPER)->code = code;
+        sluice_stream_send(st, greeting, sizeof(greeting) - 1, false);
     } else if (sscanf(text, "!datagrams %" SCNu64 " %" SCNu64, &number, &size) == 2)
         send_datagrams(s, number, size);
     else if (strcmp(text, "!drain") == 0)
@@ -257,6 +259,9 @@ static size_t on_stream_data(struct sluice_stream *st, const uint8_t *data, size
         return answer(p, data, len, ended);
     case GREETER: /* our own bytes come first */
         return 0;
+    case STOPPER:
+        sluice_stream_stop(st, p->code);
+        return len;
     default:
         return len;
     }
