@@ -146,6 +146,7 @@ static void refuse_client(struct session *s, unsigned status)
     if (!s->wt || s->wt_closing)
         return;
     s->wt_closing = true;
+    s->status = status;
     wt_refuse(s->wt, status, NULL, 0, NULL, 0);
 }
 
@@ -295,7 +296,8 @@ void session_reject(struct session *s, const struct message *m)
     decide(s, "app", no_code, "", 0, true, FAULT_NONE);
     begin_closing(s);
     s->wt_closing = true;
-    wt_refuse(s->wt, (unsigned)m->status.value, headers, count, m->body.at, m->body.len);
+    s->status = (unsigned)m->status.value;
+    wt_refuse(s->wt, s->status, headers, count, m->body.at, m->body.len);
     free(headers);
     free(quoted);
 }
@@ -308,7 +310,9 @@ static void log_end(const struct session *s)
     char code[16];
     snprintf(code, sizeof code, "%" PRIu64, end->code.value);
     LOG(s->relay->env->log, INFO, s->accepted ? "session.closed" : "session.refused",
-        log_text("session", s->id), log_text("client", s->client), log_text("by", end->by),
+        log_text("session", s->id),
+        s->status ? log_uint("status", s->status) : log_text("status", NULL),
+        log_text("client", s->client), log_text("by", end->by),
         log_text("code", end->code.set ? code : NULL),
         log_bytes("reason", end->reason ? end->reason : "", end->reason_len),
         log_text("clean", end->clean ? "yes" : "no"),
@@ -551,8 +555,8 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
 static void refuse_at_gate(struct relay *r, struct wt_session *wt, enum fault fault)
 {
     r->env->stats->faults[fault]++;
-    LOG(r->env->log, WARN, "session.refused", log_text("fault", fault_name(fault)),
-        log_text("why", fault_sentence(fault)));
+    LOG(r->env->log, WARN, "session.refused", log_uint("status", 503),
+        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)));
     wt_session_set_user(wt, NULL);
     wt_refuse(wt, 503, NULL, 0, NULL, 0);
 }

@@ -103,7 +103,8 @@ struct session {
     char client[64]; /* for logs */
     char *path;      /* for logs */
     bool accepted;
-    uint8_t *scope; /* until it is sent */
+    unsigned status; /* of a refusal, 0 without */
+    uint8_t *scope;  /* until it is sent */
     size_t scope_len;
     struct message_text *offered; /* subprotocols, until the answer */
     size_t offered_count;

@@ -166,8 +166,8 @@ class Client:
         self.sock.setblocking(False)
         self.quic = QuicConnection(configuration=configuration)
         if max_streams is not None:  # what the server may open at once
-            self.quic._local_max_streams_bidi.value = max_streams
-            self.quic._local_max_streams_uni.value = max_streams
+            for limit in (self.quic._local_max_streams_bidi, self.quic._local_max_streams_uni):
+                limit.value = limit.sent = max_streams  # or it never tells a higher one
         self.h3 = None
         self.settings = settings or {}
         self.connected = False
