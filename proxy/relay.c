@@ -32,6 +32,10 @@
 #define PATH_IN_LOG      256
 #define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
 #define DATAGRAM_LARGEST 65535
+/* Acknowledged is not read: browsers throw away what the page has not read when a close arrives.
+ * Closing right after the acknowledgement lost the bytes in half of the tries, 20 ms later in none
+ * of 120 on a machine at rest, 50 ms later in 2 of 240 on a busy one. */
+#define READING_TIME (200 * NS_PER_MS)
 
 /* --- states --- */
 
@@ -41,7 +45,8 @@ static const unsigned moves[SESSION_STATES] = {
     [SESSION_CONNECTING] = TO(ASKED) | TO(OVER),
     [SESSION_ASKED] = TO(OPEN) | TO(CLOSING) | TO(ENDING) | TO(OVER),
     [SESSION_OPEN] = TO(DELIVERING) | TO(CLOSING) | TO(ENDING) | TO(OVER),
-    [SESSION_DELIVERING] = TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_DELIVERING] = TO(DELIVERED) | TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_DELIVERED] = TO(CLOSING) | TO(ENDING) | TO(OVER),
     [SESSION_CLOSING] = TO(ENDING) | TO(OVER),
     [SESSION_ENDING] = TO(OVER),
 };
@@ -55,6 +60,8 @@ static uint64_t time_for(const struct session *s)
     case SESSION_DELIVERING:
     case SESSION_ENDING:
         return config->linger_timeout_ns;
+    case SESSION_DELIVERED:
+        return READING_TIME;
     default:
         return TIMERS_NEVER;
     }
@@ -172,7 +179,7 @@ static void end_by_proxy(struct session *s, enum fault fault, unsigned status, u
     struct message_uint told = s->accepted ? (struct message_uint){true, code} : no_code;
     bool asked = s->state != SESSION_CONNECTING && s->link;
     decide(s, "proxy", told, text, s->accepted ? strlen(text) : 0, false, fault);
-    if (s->state == SESSION_DELIVERING)
+    if (s->state == SESSION_DELIVERING || s->state == SESSION_DELIVERED)
         close_now(s);
     if (s->state >= SESSION_CLOSING)
         return;
@@ -348,6 +355,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     case SESSION_ASKED:
     case SESSION_OPEN:
     case SESSION_DELIVERING:
+    case SESSION_DELIVERED:
     case SESSION_CLOSING:
         if (s->link)
             link_allow_eof(s->link);
@@ -455,6 +463,7 @@ static void deadline_fired(void *owner)
         fail(s, FAULT_BACKEND_ACCEPT_TIMEOUT, 504);
         break;
     case SESSION_DELIVERING:
+    case SESSION_DELIVERED:
         close_now(s);
         break;
     case SESSION_ENDING: /* it does not read: what is left is not told */
@@ -482,7 +491,7 @@ static void flush(void *owner)
     struct session *s = owner;
     session_watch_credit(s);
     if (s->state == SESSION_DELIVERING && s->undelivered == 0 && account_held(&s->account) == 0)
-        close_now(s);
+        move(s, SESSION_DELIVERED);
     bool told = news_pump(s);
     if (told)
         up_pump(s);

@@ -59,6 +59,7 @@ enum session_state {
     SESSION_ASKED,      /* the scope is sent; the client waits for an answer */
     SESSION_OPEN,
     SESSION_DELIVERING, /* close with after_delivery: until the client has everything */
+    SESSION_DELIVERED,  /* it has; its page gets a moment to read it */
     SESSION_CLOSING,    /* the application ended it; the client's side is not over yet */
     SESSION_ENDING,     /* what is left is told, then disconnect */
     SESSION_OVER,       /* disconnect is sent, or there is nobody to tell */
