@@ -1,10 +1,12 @@
 # Everything here only calls a small script; run the scripts by hand to see or change what they do.
 #   make run PORT=4434 ADMIN=localhost:8081      other addresses
 #   make test SUITE="unit mem"                   some suites only (see tests/support/run.py)
+#   make bench BENCH="--quick --only echo"       a part of it (see tests/bench/bench.py --help)
 
 PORT  ?= 4433
 ADMIN ?= localhost:8080
 SUITE ?=
+BENCH ?=
 
 # Debian's own, which sees the modules that Debian's packages bring.
 python = /usr/bin/python3
@@ -12,7 +14,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak lint format clean
+.PHONY: help run build test soak bench lint format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -34,6 +36,11 @@ test: ## run every test once (under 15 minutes)
 soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the container image
 	@$(setup) soak
 	@$(python) tests/support/run.py --soak $(SUITE)
+
+bench: ## measure Sluice against the front alone (a few minutes; close other programs)
+	@$(setup) bench
+	@CI= TARGETS="proxy/sluice bench" $(build) build-bench --buildtype=release
+	@$(python) tests/bench/bench.py $(BENCH)
 
 lint: ## check the architecture and the formatting
 	@$(setup) lint

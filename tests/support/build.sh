@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Builds into a folder: build.sh DIR [meson option...]
 #
-# Configures the folder the first time or when the options have changed, then runs ninja. Says one
-# line before each step and shows the compiler's output only if there is some worth seeing.
+# Configures the folder the first time or when the options have changed, then builds everything or
+# the ninja targets in $TARGETS. Says one line before each step and shows the compiler's output only
+# if there is some worth seeing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -23,11 +24,12 @@ if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "$op
 fi
 
 # ninja -n prints what it would do.
-if ninja -C "$dir" -n 2>/dev/null | grep -q 'no work to do'; then
+read -ra targets <<<"${TARGETS:-}"
+if ninja -C "$dir" -n "${targets[@]}" 2>/dev/null | grep -q 'no work to do'; then
     exit 0
 fi
 echo "building $dir..."
-if ! out=$(ninja -C "$dir" 2>&1); then
+if ! out=$(ninja -C "$dir" "${targets[@]}" 2>&1); then
     printf '%s\n' "$out" | sed '/^\[[0-9/]*\] Compiling/d' | tail -n 60 >&2
     echo "build: compiling into $dir failed; the compiler's words are above." >&2
     exit 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak|runtime
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak|bench|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries come from bookworm-backports, which is added with the mirror and signing key
@@ -14,6 +14,7 @@ build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev li
     libunistring-dev libmicrohttpd-dev uthash-dev)
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
+bench_packages=(libcmocka-dev iproute2)
 soak_packages=(podman buildah crun runc zstd debootstrap)
 # Running the built programs elsewhere takes the libraries alone (the container image).
 runtime_packages=()
@@ -63,6 +64,7 @@ node_suffices() {
 packages_wanted() {
     case $want in
     build) say "${build_packages[@]}" ;;
+    bench) say "${build_packages[@]}" "${bench_packages[@]}" ;;
     lint) say "${lint_packages[@]}" ;;
     test | soak)
         say "${build_packages[@]}" "${lint_packages[@]}" "${test_packages[@]}"
@@ -70,7 +72,7 @@ packages_wanted() {
         [ "$want" = test ] || say "${soak_packages[@]}"
         ;;
     runtime) say "${runtime_packages[@]}" ;;
-    *) fail "unknown target '$want': build, lint, test, soak or runtime." ;;
+    *) fail "unknown target '$want': build, lint, test, soak, bench or runtime." ;;
     esac
 }
 

@@ -1,0 +1,276 @@
+"""Measures Sluice with a C application against the limit: the front with an echo inside the same
+process.
+
+    bench.py                    everything, five rounds (make bench)
+    bench.py --quick            one short round
+    bench.py --only echo        some scenarios only (may be repeated)
+    bench.py --json FILE        the medians for programs, too
+
+One round runs each scenario once on the limit and once on Sluice, right after each other, so that a
+machine that is slow for a while is slow for both. What is printed are medians over the rounds; of the
+ratios, too, which are made within a round. Only ratios mean something on another machine.
+
+CPU time is what the kernel has counted for the server's threads (and the application's) while a run
+went on. Memory is resident memory, before and with so many idle sessions.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RUN_TIMEOUT_S = 120
+
+
+@dataclasses.dataclass
+class Scenario:
+    name: str
+    what: str
+    load: str  # arguments of load
+    quick: str
+    per_gb: bool = False  # CPU seconds per GB are worth a line
+
+
+SCENARIOS = [
+    Scenario("echo", "echo, one stream", "echo bytes=512M", "echo bytes=128M", True),
+    Scenario("echo100", "echo, 100 streams of 10 sessions",
+             "echo sessions=10 streams=10 bytes=512M", "echo sessions=10 streams=10 bytes=128M", True),
+    Scenario("upload", "upload, one stream", "upload bytes=512M", "upload bytes=128M", True),
+    Scenario("download", "download, one stream", "download bytes=512M", "download bytes=128M", True),
+    Scenario("datagrams", "datagram echo, 1,000 B, 64 in flight",
+             "datagrams size=1000 count=200000", "datagrams size=1000 count=50000", True),
+    Scenario("latency", "ping-pong, 64 B", "latency count=20000", "latency count=5000"),
+]
+
+
+class Processors:
+    """Who runs where. The server and the load each have a processor of their own; the application
+    has one if there is a third, and otherwise goes wherever there is time."""
+
+    def __init__(self, pin):
+        mine = sorted(os.sched_getaffinity(0))
+        self.pinned = pin and len(mine) >= 2
+        self.server = mine[:1] if self.pinned else mine
+        self.load = mine[1:2] if self.pinned else mine
+        self.app = mine[2:3] if self.pinned and len(mine) >= 3 else mine
+
+
+def start(command, processors, **options):
+    """Popen on these processors, with its standard output as text."""
+    return subprocess.Popen([str(part) for part in command], text=True, stdout=subprocess.PIPE,
+                            preexec_fn=lambda: os.sched_setaffinity(0, processors), **options)
+
+
+def cpu_ns(pid):
+    """What the threads of a process have run, in nanoseconds."""
+    return sum(int((thread / "schedstat").read_text().split()[0])
+               for thread in pathlib.Path(f"/proc/{pid}/task").iterdir())
+
+
+def rss_bytes(pid):
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+
+
+class Limit:
+    name = "limit"
+
+    def __init__(self, build, where):
+        self.server = start([build / "tests/bench/limit", "127.0.0.1:0"], where.server,
+                            stdin=subprocess.PIPE)
+        self.port = int(self.server.stdout.readline().split("port=")[1])
+        self.pids = {"server": self.server.pid}
+
+    def stop(self):
+        self.server.stdin.close()
+        return self.server.wait(30)
+
+
+class Sluice:
+    name = "sluice"
+
+    def __init__(self, build, where):
+        self.folder = tempfile.TemporaryDirectory(prefix="sluice-bench-")
+        address = f"unix:{self.folder.name}/app.sock"
+        self.app = start([build / "tests/bench/app", address], where.app)
+        self.app.stdout.readline()
+        self.log = open(f"{self.folder.name}/log", "w+")
+        self.server = start([build / "proxy/sluice", "--listen", "127.0.0.1:0", "--cert", "auto",
+                             "--app", address, "--workers", 1], where.server, stderr=self.log)
+        self.port = self._wait_for_port()
+        self.pids = {"server": self.server.pid, "app": self.app.pid}
+
+    def _wait_for_port(self):
+        for _ in range(1000):
+            found = re.search(r"event=listening.* port=(\d+)",
+                              pathlib.Path(self.log.name).read_text())
+            if found:
+                return int(found[1])
+            if self.server.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise SystemExit("bench: sluice did not start:\n" + pathlib.Path(self.log.name).read_text())
+
+    def stop(self):
+        self.server.send_signal(signal.SIGTERM)
+        status = self.server.wait(30)
+        self.app.send_signal(signal.SIGTERM)
+        status = status or self.app.wait(30)
+        self.folder.cleanup()
+        return status
+
+
+def run_load(build, where, server, words):
+    """One run of load: its figures, and the CPU seconds that each process of the server spent."""
+    before = {name: cpu_ns(pid) for name, pid in server.pids.items()}
+    load = start([build / "tests/bench/load", f"127.0.0.1:{server.port}", *words.split()], where.load,
+                 stderr=subprocess.PIPE)
+    try:
+        out, problem = load.communicate(timeout=RUN_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        load.kill()
+        raise SystemExit(f"bench: load {words} on {server.name} did not end in {RUN_TIMEOUT_S} s")
+    if load.returncode != 0:
+        raise SystemExit(f"bench: load {words} on {server.name} failed: {problem}")
+    result = json.loads(out)
+    result["cpu_s"] = {name: (cpu_ns(pid) - before[name]) / 1e9 for name, pid in server.pids.items()}
+    return result
+
+
+def figures(scenario, result):
+    """What is compared, by name: (value, unit, whether more is better)."""
+    out = {}
+    if "mb_per_s" in result:
+        out[scenario.what] = (result["mb_per_s"], "MB/s", True)
+    if "per_s" in result:
+        out[scenario.what] = (result["per_s"], "/s", True)
+        out["  lost"] = (100 * result["loss"], "%", False)
+    if "p50_us" in result:
+        out[scenario.what + ", p50"] = (result["p50_us"], "us", False)
+        out[scenario.what + ", p99"] = (result["p99_us"], "us", False)
+    if scenario.per_gb:
+        cpu = result["cpu_s"]
+        gb = result["bytes"] / 1e9
+        out["  CPU per GB"] = (sum(cpu.values()) / gb, "s", False)
+        if "app" in cpu:
+            out["  of which proxy"] = (cpu["server"] / gb, "s", False)
+            out["  of which application"] = (cpu["app"] / gb, "s", False)
+    return out
+
+
+def measure(build, where, scenarios, rounds, quick, budget_s):
+    """{scenario: {figure: {side: [values]}}} of all rounds."""
+    began, taken = time.monotonic(), {}
+    sides = [Limit(build, where), Sluice(build, where)]
+    for number in range(rounds):
+        if number and time.monotonic() - began > budget_s:
+            print(f"(time is up after {number} of {rounds} rounds)")
+            break
+        for scenario in scenarios:
+            for side in sides:
+                words = scenario.quick if quick else scenario.load
+                result = run_load(build, where, side, words)
+                for name, figure in figures(scenario, result).items():
+                    row = taken.setdefault(scenario.name, {}).setdefault(name, {"unit": figure[1]})
+                    row.setdefault(side.name, []).append(figure[0])
+        print(f"round {number + 1} of {rounds} done", file=sys.stderr, flush=True)
+    for side in sides:
+        if side.stop() != 0:
+            raise SystemExit(f"bench: {side.name} did not end in good order")
+    return taken
+
+
+def measure_memory(build, where, sessions):
+    """Resident bytes per idle session of each process, on processes that are fresh."""
+    rows = {}
+    for kind in (Limit, Sluice):
+        side = kind(build, where)
+        run_load(build, where, side, "latency count=100")  # what is made once is not a session's
+        before = {name: rss_bytes(pid) for name, pid in side.pids.items()}
+        load = start([build / "tests/bench/load", f"127.0.0.1:{side.port}", "idle",
+                      f"sessions={sessions}"], where.load, stdin=subprocess.PIPE)
+        if load.stdout.readline() != "ready\n":
+            raise SystemExit("bench: the idle sessions were not accepted")
+        rows[side.name] = {name: (rss_bytes(pid) - before[name]) / sessions
+                           for name, pid in side.pids.items()}
+        load.communicate("\n", timeout=RUN_TIMEOUT_S)
+        side.stop()
+    return rows
+
+
+def ratio_of(row):
+    """Median of the rounds' ratios."""
+    pairs = [s / l for s, l in zip(row["sluice"], row["limit"]) if l]
+    return statistics.median(pairs) if pairs else None
+
+
+def show(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def print_table(taken, memory, sessions):
+    print(f"\n| {'':38} | {'limit':>12} | {'Sluice':>12} | ratio |")
+    print(f"|{'-' * 40}|{'-' * 13}:|{'-' * 13}:|{'-' * 6}:|")
+
+    def line(name, unit, limit, sluice, ratio):
+        cells = [f"{show(v)} {unit}" if v is not None else "" for v in (limit, sluice)]
+        last = f"{ratio:.2f}" if ratio is not None else ""
+        print(f"| {name:38} | {cells[0]:>12} | {cells[1]:>12} | {last:>5} |")
+
+    for rows in taken.values():
+        for name, row in rows.items():
+            limit, sluice = (statistics.median(row[s]) if s in row else None for s in ("limit", "sluice"))
+            line(name, row["unit"], limit, sluice, ratio_of(row) if limit else None)
+    if memory:
+        limit, sluice = memory["limit"]["server"] / 1024, memory["sluice"]["server"] / 1024
+        line(f"memory per idle session, of {sessions:,}", "KiB", limit, sluice, sluice / limit)
+        line("  application", "KiB", None, memory["sluice"]["app"] / 1024, None)
+
+
+def describe_machine(where):
+    model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    print(f"{os.cpu_count()} processors ({model[1] if model else platform.machine()}), "
+          f"Linux {platform.release().split('-')[0]}, "
+          f"{'server and load pinned to one each' if where.pinned else 'nothing pinned'}; "
+          f"load average {os.getloadavg()[0]:.1f} at the beginning")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Measures Sluice against the limit.")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build-bench")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--only", action="append", choices=[s.name for s in SCENARIOS] + ["memory"])
+    parser.add_argument("--sessions", type=int, default=1000, help="idle ones, for memory")
+    parser.add_argument("--no-pin", action="store_true", help="let the kernel place processes")
+    parser.add_argument("--budget", type=float, default=200, help="seconds; no round begins later")
+    parser.add_argument("--json", type=pathlib.Path, help="write all values to this file, too")
+    options = parser.parse_args()
+    build, where = options.build.resolve(), Processors(not options.no_pin)
+    chosen = [s for s in SCENARIOS if not options.only or s.name in options.only]
+    describe_machine(where)
+    taken = measure(build, where, chosen, 1 if options.quick else options.rounds, options.quick,
+                    options.budget) if chosen else {}
+    memory = None
+    if not options.only or "memory" in options.only:
+        memory = measure_memory(build, where, options.sessions)
+    sys.stderr.flush()
+    print_table(taken, memory, options.sessions)
+    if options.json:
+        options.json.write_text(json.dumps({"scenarios": taken, "memory": memory}, indent=1))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\nbench: interrupted")
