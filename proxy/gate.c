@@ -14,16 +14,23 @@ enum fault gate_admit(struct gate *g)
 {
     if (g->draining)
         return FAULT_DRAINING;
-    if (g->inside >= g->max)
+    if (g->inside >= g->max || g->inside + g->lingering >= 2 * g->max)
         return FAULT_TOO_MANY_SESSIONS;
     g->inside++;
     return FAULT_NONE;
 }
 
-void gate_leave(struct gate *g)
+void gate_linger(struct gate *g)
 {
     assert(g->inside > 0);
     g->inside--;
+    g->lingering++;
+}
+
+void gate_leave(struct gate *g)
+{
+    assert(g->lingering > 0);
+    g->lingering--;
 }
 
 void gate_drain(struct gate *g)

@@ -333,7 +333,7 @@ static void decide_by_client(struct session *s, const struct wt_end *end)
                                         [WT_BY_NETWORK] = "network",
                                         [WT_BY_FAULT] = "proxy"};
     decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value}, end->reason,
-           end->reason_len, end->clean, end->fault);
+           end->reason_len, end->clean, end->by == WT_BY_NETWORK ? FAULT_IDLE : end->fault);
 }
 
 static void wt_closed(void *user, const struct wt_end *end)
@@ -342,6 +342,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     if (!s)
         return;
     s->wt = NULL;
+    gate_linger(&s->relay->gate);
     streams_forget_wt(s);
     decide_by_client(s, end);
     if (s->end.closed)
@@ -542,7 +543,7 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
     assert(s);
     s->relay = r;
     s->wt = wt;
-    s->receive_window = UINT64_MAX;
+    s->receive_window = s->up_limit = UINT64_MAX;
     s->account.window = s->account.announced = r->config.session_window;
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->pending[0]);

@@ -118,12 +118,21 @@ static void stop(struct stream *st, uint32_t code)
     stream_settle(st);
 }
 
-static void take_credit(struct stream *st, uint64_t limit)
+/* Without receive_window there is nothing to be credited: the socket is the credit. */
+static void take_credit(struct session *s, struct stream *st, uint64_t limit)
 {
-    if (limit <= st->up_limit)
+    struct stream *next;
+    if (s->receive_window == UINT64_MAX)
         return;
-    st->up_limit = limit;
-    stream_make_ready(st);
+    if (st && limit > st->up_limit) {
+        st->up_limit = limit;
+        stream_make_ready(st);
+    }
+    if (st || (s->up_limit != UINT64_MAX && limit <= s->up_limit))
+        return;
+    s->up_limit = limit;
+    HASH_ITER (hh, s->streams, st, next)
+        stream_make_ready(st);
 }
 
 /* --- the session --- */
@@ -163,8 +172,7 @@ static void apply(struct session *s, struct stream *st, const struct message *m)
         stop(st, (uint32_t)m->code.value);
         break;
     case MESSAGE_CREDIT:
-        if (st)
-            take_credit(st, m->limit.value);
+        take_credit(s, st, m->limit.value);
         break;
     case MESSAGE_DATAGRAM_SEND:
         send_datagram(s, m);

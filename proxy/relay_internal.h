@@ -116,7 +116,8 @@ struct session {
     TAILQ_HEAD(stream_list, stream) ready; /* have something to tell, in the order of their turn */
     struct stream_list pending[2]; /* [unidirectional]: wait for the client's limit, in id order */
     size_t pending_count;
-    uint64_t receive_window; /* per stream, of the application; UINT64_MAX without */
+    uint64_t receive_window;    /* per stream, of the application; UINT64_MAX without */
+    uint64_t up_sent, up_limit; /* of all streams; up_limit is UINT64_MAX until it is said */
 
     struct dgramq datagrams; /* towards the application */
     unsigned news;           /* enum session_news */

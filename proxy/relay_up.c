@@ -58,7 +58,17 @@ static void append(struct stream *st, const uint8_t *data, size_t len)
     link_receipt(s->link, st, len);
     st->unwritten++;
     st->up_sent += len;
+    s->up_sent += len;
     s->open_data += len;
+}
+
+/* Bytes that the application lets us tell of this stream: with receive_window it says so itself. */
+static uint64_t up_credit(const struct stream *st)
+{
+    const struct session *s = st->session;
+    uint64_t own = st->up_limit > st->up_sent ? st->up_limit - st->up_sent : 0;
+    uint64_t all = s->up_limit > s->up_sent ? s->up_limit - s->up_sent : 0;
+    return own < all ? own : all;
 }
 
 /* Stages as much of data as there is room and credit for, and announces the stream if that was not
@@ -70,8 +80,8 @@ static size_t stage_data(struct stream *st, const uint8_t *data, size_t len)
         return 0;
     if (!st->announced && !open_frame(st))
         return 0;
-    if (len > st->up_limit - st->up_sent)
-        len = (size_t)(st->up_limit - st->up_sent);
+    if (len > up_credit(st))
+        len = (size_t)up_credit(st);
     while (taken < len) {
         size_t room = link_extends(st->session->link, st) ? frame_room(st) : 0;
         if (room == 0) {
@@ -284,8 +294,7 @@ static bool pump_queue(struct stream *st)
 {
     size_t left = QUANTUM, len;
     const uint8_t *data;
-    while (left > 0 && st->up_sent < st->up_limit && (data = recvq_peek(&st->queue, &len)) &&
-           len > 0) {
+    while (left > 0 && up_credit(st) > 0 && (data = recvq_peek(&st->queue, &len)) && len > 0) {
         size_t n = stage_data(st, data, len < left ? len : left);
         if (n == 0)
             return false;
@@ -302,7 +311,7 @@ static bool pump_queue(struct stream *st)
 /* Something is left that only room, not the application's credit, holds up. */
 static bool has_more(const struct stream *st)
 {
-    return st->news || (!st->up_over && recvq_held(&st->queue) > 0 && st->up_sent < st->up_limit);
+    return st->news || (!st->up_over && recvq_held(&st->queue) > 0 && up_credit(st) > 0);
 }
 
 static bool pump_stream(struct stream *st)

@@ -369,6 +369,16 @@ static void receive_window_leaves_credit_to_the_application(void **state)
                       .type = MESSAGE_CREDIT, .stream_id = {true, 2}, .limit = {true, 5000}});
     until(w, app_ended(app, 2));
     assert_got(app, 2, bytes, 5000);
+    /* One for all streams: 5600 bytes have been told so far. */
+    app_send(app, &(struct message){.type = MESSAGE_CREDIT, .limit = {true, 5800}});
+    rworld_run_for(w, NS_PER_S);
+    peer_send(peer_open(client, true), bytes, 300, 0, true);
+    rworld_run_for(w, NS_PER_S);
+    assert_int_equal(app_received(app, 10, NULL, 0), 200);
+    app_send(app, &(struct message){.type = MESSAGE_CREDIT, .limit = {true, 5700}}); /* not less */
+    app_send(app, &(struct message){.type = MESSAGE_CREDIT, .limit = {true, 6000}});
+    until(w, app_ended(app, 10));
+    assert_got(app, 10, bytes, 300);
     free(bytes);
     rworld_free(w);
 }
