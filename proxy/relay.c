@@ -67,7 +67,7 @@ static uint64_t time_for(const struct session *s)
     }
 }
 
-static void move(struct session *s, enum session_state to)
+void session_move(struct session *s, enum session_state to)
 {
     struct timers *timers = s->relay->env->timers;
     assert(moves[s->state] & 1u << to);
@@ -121,8 +121,8 @@ static void free_when_both_ended(struct session *s)
 }
 
 /* The first to say so is right. */
-static void decide(struct session *s, const char *by, struct message_uint code, const char *reason,
-                   size_t reason_len, bool clean, enum fault fault)
+void session_decide(struct session *s, const char *by, struct message_uint code, const char *reason,
+                    size_t reason_len, bool clean, enum fault fault)
 {
     if (s->end.by)
         return;
@@ -136,7 +136,7 @@ static void decide(struct session *s, const char *by, struct message_uint code, 
     s->end.reason_len = reason_len;
 }
 
-static const struct message_uint no_code = {false, 0};
+const struct message_uint session_no_code = {false, 0};
 
 /* From here on only wt's closed() is to come from the client's side. */
 static void close_client(struct session *s, uint32_t code, const char *reason, size_t reason_len)
@@ -157,16 +157,16 @@ static void refuse_client(struct session *s, unsigned status)
     wt_refuse(s->wt, status, NULL, 0, NULL, 0);
 }
 
-static void begin_closing(struct session *s)
+void session_begin_closing(struct session *s)
 {
     if (s->link)
         link_allow_eof(s->link);
-    move(s, SESSION_CLOSING);
+    session_move(s, SESSION_CLOSING);
 }
 
-static void close_now(struct session *s)
+void session_close_now(struct session *s)
 {
-    begin_closing(s);
+    session_begin_closing(s);
     close_client(s, (uint32_t)s->end.code.value, s->end.reason ? s->end.reason : "",
                  s->end.reason_len);
 }
@@ -176,14 +176,14 @@ static void close_now(struct session *s)
 static void end_by_proxy(struct session *s, enum fault fault, unsigned status, uint32_t code,
                          const char *text)
 {
-    struct message_uint told = s->accepted ? (struct message_uint){true, code} : no_code;
+    struct message_uint told = s->accepted ? (struct message_uint){true, code} : session_no_code;
     bool asked = s->state != SESSION_CONNECTING && s->link;
-    decide(s, "proxy", told, text, s->accepted ? strlen(text) : 0, false, fault);
+    session_decide(s, "proxy", told, text, s->accepted ? strlen(text) : 0, false, fault);
     if (s->state == SESSION_DELIVERING || s->state == SESSION_DELIVERED)
-        close_now(s);
+        session_close_now(s);
     if (s->state >= SESSION_CLOSING)
         return;
-    move(s, asked ? SESSION_ENDING : SESSION_OVER);
+    session_move(s, asked ? SESSION_ENDING : SESSION_OVER);
     if (s->link && !asked)
         link_close(s->link);
     if (s->accepted)
@@ -203,110 +203,6 @@ void session_break(struct session *s, const struct message_fault *fault)
     news_error(s, fault, true);
     end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->relay->config.lost_code,
                  fault_sentence(FAULT_BACKEND_PROTOCOL));
-}
-
-void session_close(struct session *s, const struct message *m)
-{
-    if (!s->accepted) {
-        struct message reject = {.type = MESSAGE_REJECT, .status = {true, 403}};
-        session_reject(s, &reject);
-        return;
-    }
-    decide(s, "app", (struct message_uint){true, m->code.value}, m->reason.at, m->reason.len, false,
-           FAULT_NONE);
-    s->end.closed = true;
-    if (!m->after_delivery) {
-        close_now(s);
-        return;
-    }
-    link_allow_eof(s->link);
-    move(s, SESSION_DELIVERING);
-}
-
-void session_abort(struct session *s)
-{
-    decide(s, "app", no_code, "", 0, false, FAULT_NONE);
-    begin_closing(s);
-    s->wt_closing = true;
-    if (s->accepted) {
-        wt_abort(s->wt);
-        streams_forget_wt(s);
-    } else {
-        wt_refuse_reset(s->wt);
-    }
-}
-
-/* --- the answer --- */
-
-/* The message's headers, and wt-protocol as a structured string (RFC 8941, section 3.3.3) if a
- * subprotocol was chosen. *quoted is to be freed after use. */
-static struct header *answer_headers(const struct message *m, size_t *count, char **quoted)
-{
-    struct header *headers = calloc(m->header_count + 1, sizeof *headers);
-    assert(headers);
-    for (size_t i = 0; i < m->header_count; i++) {
-        const struct message_header *h = &m->headers[i];
-        headers[i] = (struct header){h->name.at, h->name.len, h->value.at, h->value.len};
-    }
-    *count = m->header_count;
-    *quoted = NULL;
-    if (!m->subprotocol.at)
-        return headers;
-    char *to = *quoted = malloc(2 * m->subprotocol.len + 2);
-    assert(to);
-    *to++ = '"';
-    for (size_t i = 0; i < m->subprotocol.len; i++) {
-        if (strchr("\"\\", m->subprotocol.at[i]))
-            *to++ = '\\';
-        *to++ = m->subprotocol.at[i];
-    }
-    *to++ = '"';
-    headers[(*count)++] = (struct header){(const uint8_t *)"wt-protocol", strlen("wt-protocol"),
-                                          (const uint8_t *)*quoted, (size_t)(to - *quoted)};
-    return headers;
-}
-
-static void forget_offered(struct session *s)
-{
-    free(s->offered);
-    free(s->offered_text);
-    s->offered = NULL;
-    s->offered_text = NULL;
-    s->rules.offered = NULL;
-    s->rules.offered_count = s->offered_count = 0;
-}
-
-void session_accept(struct session *s, const struct message *m)
-{
-    size_t count;
-    char *quoted;
-    struct header *headers = answer_headers(m, &count, &quoted);
-    s->accepted = true;
-    s->rules.phase = RULES_OPEN;
-    if (m->receive_window.set)
-        s->receive_window = m->receive_window.value;
-    move(s, SESSION_OPEN);
-    LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
-        log_text("client", s->client), log_text("path", s->path),
-        log_uint("status", m->status.value));
-    wt_accept(s->wt, (unsigned)m->status.value, headers, count);
-    free(headers);
-    free(quoted);
-    forget_offered(s);
-}
-
-void session_reject(struct session *s, const struct message *m)
-{
-    size_t count;
-    char *quoted;
-    struct header *headers = answer_headers(m, &count, &quoted);
-    decide(s, "app", no_code, "", 0, true, FAULT_NONE);
-    begin_closing(s);
-    s->wt_closing = true;
-    s->status = (unsigned)m->status.value;
-    wt_refuse(s->wt, s->status, headers, count, m->body.at, m->body.len);
-    free(headers);
-    free(quoted);
 }
 
 /* --- the client's side --- */
@@ -332,8 +228,9 @@ static void decide_by_client(struct session *s, const struct wt_end *end)
                                         [WT_BY_LOCAL] = "proxy",
                                         [WT_BY_NETWORK] = "network",
                                         [WT_BY_FAULT] = "proxy"};
-    decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value}, end->reason,
-           end->reason_len, end->clean, end->by == WT_BY_NETWORK ? FAULT_IDLE : end->fault);
+    session_decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value},
+                   end->reason, end->reason_len, end->clean,
+                   end->by == WT_BY_NETWORK ? FAULT_IDLE : end->fault);
 }
 
 static void wt_closed(void *user, const struct wt_end *end)
@@ -351,7 +248,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     switch (s->state) {
     case SESSION_CONNECTING:
         link_close(s->link);
-        move(s, SESSION_OVER);
+        session_move(s, SESSION_OVER);
         break;
     case SESSION_ASKED:
     case SESSION_OPEN:
@@ -360,7 +257,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     case SESSION_CLOSING:
         if (s->link)
             link_allow_eof(s->link);
-        move(s, s->link ? SESSION_ENDING : SESSION_OVER);
+        session_move(s, s->link ? SESSION_ENDING : SESSION_OVER);
         break;
     default:
         break;
@@ -401,7 +298,7 @@ static void link_opened(void *user)
     link_send(s->link, s->scope, s->scope_len);
     free(s->scope);
     s->scope = NULL;
-    move(s, SESSION_ASKED);
+    session_move(s, SESSION_ASKED);
 }
 
 static void link_writable(void *user)
@@ -438,7 +335,7 @@ static void link_closed(void *user, const struct link_end *end)
         fail(s, end->fault, 502);
         break;
     case SESSION_ENDING:
-        move(s, SESSION_OVER);
+        session_move(s, SESSION_OVER);
         break;
     default:
         break;
@@ -449,7 +346,7 @@ static void link_closed(void *user, const struct link_end *end)
 
 void session_told(struct session *s)
 {
-    move(s, SESSION_OVER);
+    session_move(s, SESSION_OVER);
     link_finish(s->link);
     forget_news(s);
 }
@@ -465,13 +362,13 @@ static void deadline_fired(void *owner)
         break;
     case SESSION_DELIVERING:
     case SESSION_DELIVERED:
-        close_now(s);
+        session_close_now(s);
         break;
     case SESSION_ENDING: /* it does not read: what is left is not told */
         if (news_disconnect(s)) {
             session_told(s);
         } else {
-            move(s, SESSION_OVER);
+            session_move(s, SESSION_OVER);
             link_close(s->link);
         }
         break;
@@ -492,7 +389,7 @@ static void flush(void *owner)
     struct session *s = owner;
     session_watch_credit(s);
     if (s->state == SESSION_DELIVERING && s->undelivered == 0 && account_held(&s->account) == 0)
-        move(s, SESSION_DELIVERED);
+        session_move(s, SESSION_DELIVERED);
     bool told = news_pump(s);
     if (told)
         up_pump(s);
@@ -583,9 +480,9 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     wt_session_set_user(wt, s);
     describe_client(s, request);
     if (!scope_build(s, request)) {
-        move(s, SESSION_OVER);
+        session_move(s, SESSION_OVER);
         r->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
-        decide(s, "proxy", no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
+        session_decide(s, "proxy", session_no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
         refuse_client(s, 431);
         return;
     }

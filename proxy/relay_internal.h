@@ -6,6 +6,7 @@
  *        wt  ◄──write, open, close── relay_down ◄──commands──          link
  *
  * relay.c         a session's life: how it begins, what its two sides' ends mean
+ * relay_answer.c  what the application says of the session itself
  * relay_stream.c  the streams: table, accounts of bytes, when one can be let go
  * relay_up.c      what the client does, told to the application
  * relay_news.c    what the session itself has to tell: errors, credit, drain, disconnect
@@ -191,17 +192,28 @@ struct stream {
 /* --- relay.c --- */
 
 void session_touch(struct session *s);
-/* The application ended it: close, reject, abort. */
-void session_close(struct session *s, const struct message *m);
-void session_reject(struct session *s, const struct message *m);
-void session_abort(struct session *s);
-void session_accept(struct session *s, const struct message *m);
+void session_move(struct session *s, enum session_state to);
+/* Who ended it and how; the first to say so is right. */
+extern const struct message_uint session_no_code;
+void session_decide(struct session *s, const char *by, struct message_uint code, const char *reason,
+                    size_t reason_len, bool clean, enum fault fault);
+/* The application has ended it: its end of the link may go. */
+void session_begin_closing(struct session *s);
+/* Closes the client's side as was decided. */
+void session_close_now(struct session *s);
 /* The application broke the protocol. */
 void session_break(struct session *s, const struct message_fault *fault);
 /* Everything that the application was to be told has been: finishes the link. */
 void session_told(struct session *s);
 /* True while commands are to be looked at. */
 bool session_listens(const struct session *s);
+
+/* --- relay_answer.c --- */
+
+void session_accept(struct session *s, const struct message *m);
+void session_reject(struct session *s, const struct message *m);
+void session_close(struct session *s, const struct message *m);
+void session_abort(struct session *s);
 
 /* --- relay_stream.c --- */
 

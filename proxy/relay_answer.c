@@ -1,0 +1,115 @@
+/*
+ * What the application says of the session itself: accept, reject, close, abort. Calls wt.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "relay_internal.h"
+
+/* --- the answer --- */
+
+/* The message's headers, and wt-protocol as a structured string (RFC 8941, section 3.3.3) if a
+ * subprotocol was chosen. *quoted is to be freed after use. */
+static struct header *answer_headers(const struct message *m, size_t *count, char **quoted)
+{
+    struct header *headers = calloc(m->header_count + 1, sizeof *headers);
+    assert(headers);
+    for (size_t i = 0; i < m->header_count; i++) {
+        const struct message_header *h = &m->headers[i];
+        headers[i] = (struct header){h->name.at, h->name.len, h->value.at, h->value.len};
+    }
+    *count = m->header_count;
+    *quoted = NULL;
+    if (!m->subprotocol.at)
+        return headers;
+    char *to = *quoted = malloc(2 * m->subprotocol.len + 2);
+    assert(to);
+    *to++ = '"';
+    for (size_t i = 0; i < m->subprotocol.len; i++) {
+        if (strchr("\"\\", m->subprotocol.at[i]))
+            *to++ = '\\';
+        *to++ = m->subprotocol.at[i];
+    }
+    *to++ = '"';
+    headers[(*count)++] = (struct header){(const uint8_t *)"wt-protocol", strlen("wt-protocol"),
+                                          (const uint8_t *)*quoted, (size_t)(to - *quoted)};
+    return headers;
+}
+
+static void forget_offered(struct session *s)
+{
+    free(s->offered);
+    free(s->offered_text);
+    s->offered = NULL;
+    s->offered_text = NULL;
+    s->rules.offered = NULL;
+    s->rules.offered_count = s->offered_count = 0;
+}
+
+void session_accept(struct session *s, const struct message *m)
+{
+    size_t count;
+    char *quoted;
+    struct header *headers = answer_headers(m, &count, &quoted);
+    s->accepted = true;
+    s->rules.phase = RULES_OPEN;
+    if (m->receive_window.set)
+        s->receive_window = m->receive_window.value;
+    session_move(s, SESSION_OPEN);
+    LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
+        log_text("client", s->client), log_text("path", s->path),
+        log_uint("status", m->status.value));
+    wt_accept(s->wt, (unsigned)m->status.value, headers, count);
+    free(headers);
+    free(quoted);
+    forget_offered(s);
+}
+
+void session_reject(struct session *s, const struct message *m)
+{
+    size_t count;
+    char *quoted;
+    struct header *headers = answer_headers(m, &count, &quoted);
+    session_decide(s, "app", session_no_code, "", 0, true, FAULT_NONE);
+    session_begin_closing(s);
+    s->wt_closing = true;
+    s->status = (unsigned)m->status.value;
+    wt_refuse(s->wt, s->status, headers, count, m->body.at, m->body.len);
+    free(headers);
+    free(quoted);
+}
+
+/* --- the end --- */
+
+void session_close(struct session *s, const struct message *m)
+{
+    if (!s->accepted) {
+        struct message reject = {.type = MESSAGE_REJECT, .status = {true, 403}};
+        session_reject(s, &reject);
+        return;
+    }
+    session_decide(s, "app", (struct message_uint){true, m->code.value}, m->reason.at,
+                   m->reason.len, false, FAULT_NONE);
+    s->end.closed = true;
+    if (!m->after_delivery) {
+        session_close_now(s);
+        return;
+    }
+    link_allow_eof(s->link);
+    session_move(s, SESSION_DELIVERING);
+}
+
+void session_abort(struct session *s)
+{
+    session_decide(s, "app", session_no_code, "", 0, false, FAULT_NONE);
+    session_begin_closing(s);
+    s->wt_closing = true;
+    if (s->accepted) {
+        wt_abort(s->wt);
+        streams_forget_wt(s);
+    } else {
+        wt_refuse_reset(s->wt);
+    }
+}
