@@ -97,6 +97,8 @@ static struct h3 *h3_new(struct h3_host *host)
         abort();
     if (host->config.conn.is_server)
         nghttp3_conn_set_max_client_streams_bidi(h->http, MAX_CLIENT_STREAMS);
+    /* So many may end in one turn, each with a line on the QPACK decoder stream. */
+    nghttp3_conn_set_max_concurrent_streams(h->http, host->config.conn.max_streams_bidi);
     return h;
 }
 
@@ -341,6 +343,21 @@ static bool is_critical(const struct h3 *h, int64_t id, const struct h3_stream *
     return id == h->control_id || (s && s->kind == H3_STREAM_CONTROL);
 }
 
+/* A stream whose headers wait for the QPACK encoder stays in nghttp3 until they come. By then the
+ * request is gone: nothing of it may be told any more. */
+static void leave_http(struct h3 *h, int64_t id, const struct h3_request *r)
+{
+    int rv = 0;
+    if (r && !r->ended)
+        rv = nghttp3_conn_shutdown_stream_read(h->http, id);
+    nghttp3_conn_set_stream_user_data(h->http, id, NULL);
+    if (rv == 0)
+        rv = nghttp3_conn_close_stream(h->http, id,
+                                       r && r->failed ? H3_REQUEST_CANCELLED : H3_NO_ERROR);
+    if (rv != 0 && rv != NGHTTP3_ERR_STREAM_NOT_FOUND)
+        h3_http_fault(h, rv);
+}
+
 static void conn_stream_closed(void *user, int64_t id, void *stream_user)
 {
     struct h3 *h = user;
@@ -357,12 +374,8 @@ static void conn_stream_closed(void *user, int64_t id, void *stream_user)
     if (s && s->kind == H3_STREAM_NEW)
         conn_stream_consumed(h->conn, id, s->prefix_len);
     struct h3_request *r = h3_request_find(h, id);
-    if (s && s->kind == H3_STREAM_HTTP) {
-        int rv = nghttp3_conn_close_stream(h->http, id,
-                                           r && r->failed ? H3_REQUEST_CANCELLED : H3_NO_ERROR);
-        if (rv != 0 && rv != NGHTTP3_ERR_STREAM_NOT_FOUND)
-            h3_http_fault(h, rv);
-    }
+    if (s && s->kind == H3_STREAM_HTTP)
+        leave_http(h, id, r);
     if (r)
         h3_request_finish(r);
     if (conn_stream_is_remote(h->conn, id))
