@@ -13,7 +13,7 @@
 #include "support/world.h"
 
 #define STREAMS_MAX    4096
-#define PATTERN(id, i) ((uint8_t)((id)*37 + (i)*11 + ((i) >> 8)))
+#define PATTERN(id, i) ((uint8_t)(37 * (id) + 11 * (i) + ((i) >> 8)))
 
 /* One side of a stream, as the test sees it. */
 struct flow {

@@ -9,18 +9,12 @@
 
 #define APP    MESSAGE_FROM_APP
 #define SLUICE MESSAGE_FROM_SLUICE
-#define TEXT(text)                                                                                 \
-    {                                                                                              \
-        (text), sizeof(text) - 1                                                                   \
-    }
-#define DATA(text)                                                                                 \
-    {                                                                                              \
-        (const uint8_t *)(text), sizeof(text) - 1                                                  \
-    }
-#define UINT(value)                                                                                \
-    {                                                                                              \
-        true, (value)                                                                              \
-    }
+/* The versions of the formatter disagree about braces in macros. */
+/* clang-format off */
+#define TEXT(text)  {(text), sizeof(text) - 1}
+#define DATA(text)  {(const uint8_t *)(text), sizeof(text) - 1}
+#define UINT(value) {true, (value)}
+/* clang-format on */
 
 static const struct message_header two_headers[] = {{DATA("set-cookie"), DATA("a=1")},
                                                     {DATA("set-cookie"), DATA("b=2")}};

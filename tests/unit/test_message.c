@@ -79,10 +79,10 @@ static struct frame frame_of(const char *type, const char *key, const void *valu
 
 #define APP    MESSAGE_FROM_APP
 #define SLUICE MESSAGE_FROM_SLUICE
-#define UINT(value)                                                                                \
-    {                                                                                              \
-        true, (value)                                                                              \
-    }
+/* The versions of the formatter disagree about braces in macros. */
+/* clang-format off */
+#define UINT(value) {true, (value)}
+/* clang-format on */
 #define BYTES(text) (text), sizeof(text) - 1
 #define ABSENT      NULL, 0
 #define SLUICE      MESSAGE_FROM_SLUICE
