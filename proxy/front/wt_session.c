@@ -80,7 +80,7 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
         h3_request_set_user(s->request, NULL);
     env_of(s)->stats->sessions--;
     wt_conn_forget_session(s);
-    if (end->fault != FAULT_NONE)
+    if (fault_reach(end->fault) == FAULT_OF_SESSION) /* others are counted where they happened */
         env_of(s)->stats->faults[end->fault]++;
     s->conn->host->ops->closed(s->user, end);
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
@@ -148,7 +148,6 @@ void wt_session_lost(struct wt_session *s, const struct conn_end *end)
         e.by = WT_BY_LOCAL;
     else if (end->fault != FAULT_IDLE)
         e.by = WT_BY_FAULT;
-    e.fault = FAULT_NONE; /* counted as the connection's */
     if (s->state == WT_CLOSING)
         finish_own_close(s, false, FAULT_NONE);
     else

@@ -165,20 +165,22 @@ def test_no_answer_in_time_gets_504(world):
 
 def test_one_session_too_many_gets_503(world):
     app, proxy = world.start(arguments=("--max-sessions", "2"), workers=1)
-    clients = []
+    clients, sessions = [], []
     for _ in range(2):
         client = Client(proxy.port)
         clients.append(client)
         asked = client.session()
         client.flush()
-        app.session().accept()
+        sessions.append(app.session())
+        sessions[-1].accept()
         assert asked.wait_response() == 200
     with Client(proxy.port) as third:
         assert third.session().wait_response() == 503
     proxy.wait_log("session.refused", fault="too_many_sessions")
-    # A place that has become free is used again.
+    # A place that has become free, on the application's side too, is used again.
     clients.pop().close()
-    proxy.wait_stats(lambda s: s["sessions"] == 1)
+    sessions.pop().close()
+    proxy.wait_stats(lambda s: s["sessions"] == 1 and s["links"] == 1)
     with Client(proxy.port) as fourth:
         asked = fourth.session()
         fourth.flush()
