@@ -209,18 +209,20 @@ static enum fault open_wt(struct h3_stream *s, uint64_t session_id)
     }
     h3_stream_become_wt(s);
     h->host->ops->stream_opened(h->user, s, session_id, s->unidirectional);
+    if (s->stopped_early)
+        h3_stream_peer_stopped(s, s->stop_code);
     return FAULT_NONE;
 }
 
-/* A FIN in the middle of a header: nobody can tell whose stream it was. */
-static enum fault end_headless(struct h3_stream *s)
+/* FIN or RESET_STREAM in the middle of a header: nobody can tell whose stream it was, so nobody but
+ * us ends our half. */
+static void end_headless(struct h3_stream *s, uint64_t code)
 {
     struct h3 *h = s->h3;
     h->host->env->stats->faults[FAULT_STREAM_HEADER]++;
     s->receive_over = true;
     if (!s->unidirectional)
-        conn_stream_reset(h->conn, s->id, H3_GENERAL_PROTOCOL_ERROR);
-    return FAULT_NONE;
+        conn_stream_reset(h->conn, s->id, code);
 }
 
 static enum fault dispatch(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
@@ -249,8 +251,11 @@ static enum fault read_new(struct h3_stream *s, const uint8_t *data, size_t len,
         len--;
         kind = sort(s, &session_id);
     }
-    if (kind == H3_STREAM_NEW)
-        return fin ? end_headless(s) : FAULT_NONE;
+    if (kind == H3_STREAM_NEW) {
+        if (fin)
+            end_headless(s, H3_GENERAL_PROTOCOL_ERROR);
+        return FAULT_NONE;
+    }
     if (kind == H3_STREAM_WT) {
         enum fault fault = open_wt(s, session_id);
         if (fault != FAULT_NONE || (len == 0 && !fin))
@@ -296,28 +301,59 @@ static void conn_stream_acked(void *user, int64_t id, void *stream_user, size_t 
     h3_request_acked(h, id, len);
 }
 
+/* What the client asked for and gave up. An answer that is whole already still goes out. */
+static void cancel_request(struct h3 *h, int64_t id, uint64_t code)
+{
+    int rv = nghttp3_conn_shutdown_stream_read(h->http, id); /* RFC 9204, section 2.2.2.2 */
+    if (rv != 0) {
+        h3_http_fault(h, rv);
+        return;
+    }
+    struct h3_request *r = h3_request_find(h, id);
+    if (!r)
+        conn_stream_reset(h->conn, id, H3_REQUEST_CANCELLED);
+    else if (r->is_session || r->held)
+        h3_request_fail(r, code);
+    else if (!r->end_wanted)
+        h3_request_reset(r, H3_REQUEST_CANCELLED);
+}
+
 static void conn_stream_reset_received(void *user, int64_t id, void *stream_user, uint64_t code)
 {
     struct h3 *h = user;
     struct h3_stream *s = stream_user;
-    struct h3_request *r;
-    if (!s)
-        return;
     if (s->kind == H3_STREAM_WT)
         h3_stream_peer_reset(s, code);
-    else if (s->kind == H3_STREAM_NEW)
-        s->receive_over = true;
-    else if ((r = h3_request_find(h, id)) != NULL)
-        h3_request_fail(r, code);
+    else if (s->kind == H3_STREAM_NEW && !s->receive_over)
+        end_headless(s, H3_REQUEST_CANCELLED);
+    else if (s->kind == H3_STREAM_HTTP && !s->unidirectional)
+        cancel_request(h, id, code);
 }
 
+static void fail_critical(struct h3 *h)
+{
+    h3_fail(h, FAULT_H3_PROTOCOL, NGHTTP3_H3_CLOSED_CRITICAL_STREAM,
+            "a control or QPACK stream was closed");
+}
+
+/* Of streams that are not WebTransport's only our control and QPACK streams have no h3_stream
+ * (RFC 9114, section 6.2.1; RFC 9204, section 4.2). */
 static void conn_stream_stop_received(void *user, int64_t id, void *stream_user, uint64_t code)
 {
     struct h3 *h = user;
     struct h3_stream *s = stream_user;
     struct h3_request *r;
-    if (s && s->kind == H3_STREAM_WT) {
+    if (!s) {
+        fail_critical(h);
+        return;
+    }
+    if (s->kind == H3_STREAM_WT) {
         h3_stream_peer_stopped(s, code);
+        return;
+    }
+    if (s->kind == H3_STREAM_NEW) { /* it may become anybody's yet */
+        s->stopped_early = true;
+        s->stop_code = code;
         return;
     }
     nghttp3_conn_shutdown_stream_write(h->http, id);
@@ -336,11 +372,6 @@ static void conn_stream_unblocked(void *user, int64_t id, void *stream_user)
     else
         nghttp3_conn_unblock_stream(h->http, id);
     h3_touch(h);
-}
-
-static bool is_critical(const struct h3 *h, int64_t id, const struct h3_stream *s)
-{
-    return id == h->control_id || (s && s->kind == H3_STREAM_CONTROL);
 }
 
 /* A stream whose headers wait for the QPACK encoder stays in nghttp3 until they come. By then the
@@ -366,22 +397,20 @@ static void conn_stream_closed(void *user, int64_t id, void *stream_user)
         h3_stream_finish(s);
         return;
     }
-    if (is_critical(h, id, s)) { /* RFC 9114, 6.2.1 */
-        h3_fail(h, FAULT_H3_PROTOCOL, NGHTTP3_H3_CLOSED_CRITICAL_STREAM,
-                "a control stream was closed");
+    if (!s || s->kind == H3_STREAM_CONTROL) {
+        fail_critical(h);
         return;
     }
-    if (s && s->kind == H3_STREAM_NEW)
+    if (s->kind == H3_STREAM_NEW)
         conn_stream_consumed(h->conn, id, s->prefix_len);
     struct h3_request *r = h3_request_find(h, id);
-    if (s && s->kind == H3_STREAM_HTTP)
+    if (s->kind == H3_STREAM_HTTP)
         leave_http(h, id, r);
     if (r)
         h3_request_finish(r);
     if (conn_stream_is_remote(h->conn, id))
         conn_stream_slot_free(h->conn, id);
-    if (s)
-        h3_stream_free(s);
+    h3_stream_free(s);
 }
 
 static void conn_streams_available(void *user, bool unidirectional)

@@ -83,6 +83,8 @@ struct h3_stream {
 
     uint8_t prefix[16]; /* the header, while it is not whole */
     size_t prefix_len;
+    bool stopped_early; /* STOP_SENDING came before the header was whole */
+    uint64_t stop_code;
     uint64_t uncredited; /* payload received and not consumed */
 
     struct sendq out; /* our header and payload */

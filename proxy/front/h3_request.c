@@ -473,6 +473,7 @@ void h3_request_respond(struct h3_request *r, unsigned status, const struct head
     assert(status >= 100 && status <= 999);
     if (r->h3->dead || r->reset)
         return;
+    r->end_wanted = end;
     int len = snprintf(text, sizeof(text), "%u", status);
     nghttp3_nv pseudo = make_nv(":status", 7, text, (size_t)len);
     nghttp3_nv *nvs = make_nvs(&pseudo, 1, headers, count);

@@ -5,12 +5,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "base/stats.h"
+#include "front/wt_code.h"
 #include "mem/raw.h"
 
 #define CLOSED_CRITICAL_STREAM 0x104
@@ -38,13 +38,11 @@ static struct stats *stats_of(struct raw *r)
 /* A session still comes about and carries a stream. */
 static void still_serves(struct raw *r)
 {
-    raw_session(r);
+    uint64_t id = (uint64_t)raw_session(r)->id;
     assert_int_equal(r->pair->server.session_count, 1);
     struct raw_stream *st = raw_open(r, false);
-    char header[16];
-    snprintf(header, sizeof(header), "40 41 %02x 68 69",
-             (unsigned)r->streams[r->count - 2]->id & 0x3f);
-    raw_write(st, header);
+    uint8_t bytes[] = {0x40, 0x41, (uint8_t)(0x40 | id >> 8), (uint8_t)id, 'h', 'i'};
+    raw_write_bytes(st, bytes, sizeof(bytes));
     raw_settle(r);
     struct peer_session *s = pair_server_session(r->pair);
     assert_int_equal(s->stream_count, 1);
@@ -78,10 +76,145 @@ static void a_blocked_request_may_end_before_its_headers_come(void **state)
     }
 }
 
+/* Nobody knows whose stream it was; still it ends, and the client gets its place back. */
+static void streams_reset_inside_their_header_end(void **state)
+{
+    static const char *const begun[] = {"",      "40", "40 41",      "40 41 40",
+                                        "c0 00", "01", "01 20 00 00"};
+    (void)state;
+    struct raw *r = begin();
+    raw_settle(r);
+    for (int i = 0; i < 350; i++) { /* the limit is 100 */
+        struct raw_stream *st = raw_open(r, false);
+        assert_non_null(st);
+        raw_write(st, begun[i % 7]);
+        raw_settle(r);
+        raw_reset(st, REQUEST_CANCELLED);
+        raw_settle(r);
+        assert_true(st->is_reset);
+        assert_true(st->is_closed);
+    }
+    assert_int_equal(stats_of(r)->requests, 0);
+    still_serves(r);
+    finish(r);
+}
+
+static void unidirectional_streams_reset_inside_their_header_end(void **state)
+{
+    static const char *const begun[] = {"", "40", "40 54", "40 54 40", "c0 00", "21 20 00 00"};
+    (void)state;
+    struct raw *r = begin();
+    raw_settle(r);
+    for (int i = 0; i < 350; i++) {
+        struct raw_stream *st = raw_open(r, true);
+        assert_non_null(st);
+        raw_write(st, begun[i % 6]);
+        raw_settle(r);
+        raw_reset(st, REQUEST_CANCELLED);
+        raw_settle(r);
+    }
+    still_serves(r);
+    finish(r);
+}
+
+static void an_answer_that_is_whole_survives_the_requests_reset(void **state)
+{
+    (void)state;
+    struct raw *r = begin();
+    raw_settle(r);
+    struct raw_stream *st = raw_open(r, false);
+    raw_write(st, "01 06 00 00 d4 d7 c1 c1"); /* POST https /, authority missing */
+    raw_settle(r);
+    st = raw_open(r, false);
+    /* POST https / with :authority "a", then half a DATA frame */
+    raw_write(st, "01 08 00 00 d4 d7 c1 50 01 61  00 10 61 61");
+    raw_settle(r);
+    raw_reset(st, REQUEST_CANCELLED);
+    raw_settle(r);
+    assert_true(st->in_fin);
+    assert_false(st->is_reset);
+    assert_true(st->is_closed);
+    assert_int_equal(stats_of(r)->requests, 0);
+    finish(r);
+}
+
+/* A packet with STOP_SENDING may overtake the one with the stream's header. */
+static void a_stop_before_the_header_is_told_after_it(void **state)
+{
+    (void)state;
+    for (size_t split = 0; split <= 2; split++) {
+        struct raw *r = begin();
+        struct raw_stream *session = raw_session(r);
+        struct raw_stream *st = raw_open(r, false);
+        uint8_t header[] = {0x40, 0x41, (uint8_t)session->id};
+        raw_write_bytes(st, header, split);
+        raw_settle(r);
+        raw_stop(st, wt_code_to_wire(7));
+        raw_settle(r);
+        assert_true(st->is_reset); /* QUIC's own answer */
+        raw_write_bytes(st, header + split, 3 - split);
+        raw_write(st, "68 69");
+        raw_settle(r);
+        struct peer_session *s = pair_server_session(r->pair);
+        assert_int_equal(s->stream_count, 1);
+        assert_int_equal(s->streams[0]->len, 2);
+        assert_true(s->streams[0]->stopped);
+        assert_true(s->streams[0]->stop_code.known);
+        assert_int_equal(s->streams[0]->stop_code.value, 7);
+        finish(r);
+    }
+}
+
+/* RFC 9114, section 6.2.1; RFC 9204, section 4.2 */
+static void stopping_one_of_our_critical_streams_ends_the_connection(void **state)
+{
+    (void)state;
+    for (int64_t id = 3; id <= 11; id += 4) {
+        struct raw *r = begin();
+        raw_settle(r);
+        for (size_t i = 0; i < r->count; i++)
+            if (r->streams[i]->id == id)
+                raw_stop(r->streams[i], 0x100);
+        raw_settle(r);
+        assert_true(r->closed);
+        assert_int_equal(r->close_code, CLOSED_CRITICAL_STREAM);
+        finish(r);
+    }
+}
+
+static void ending_one_of_its_critical_streams_ends_the_connection(void **state)
+{
+    (void)state;
+    for (int64_t id = 2; id <= 10; id += 4) {
+        for (int ends_with_fin = 0; ends_with_fin <= 1; ends_with_fin++) {
+            struct raw *r = begin();
+            raw_settle(r);
+            for (size_t i = 0; i < r->count; i++) {
+                if (r->streams[i]->id != id)
+                    continue;
+                if (ends_with_fin)
+                    raw_end(r->streams[i]);
+                else
+                    raw_reset(r->streams[i], 0x100);
+            }
+            raw_settle(r);
+            assert_true(r->closed);
+            assert_int_equal(r->close_code, CLOSED_CRITICAL_STREAM);
+            finish(r);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_blocked_request_may_end_before_its_headers_come),
+        cmocka_unit_test(streams_reset_inside_their_header_end),
+        cmocka_unit_test(unidirectional_streams_reset_inside_their_header_end),
+        cmocka_unit_test(an_answer_that_is_whole_survives_the_requests_reset),
+        cmocka_unit_test(a_stop_before_the_header_is_told_after_it),
+        cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
+        cmocka_unit_test(ending_one_of_its_critical_streams_ends_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
