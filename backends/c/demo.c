@@ -43,7 +43,7 @@ static const char help[] =
     "Paths (all others: just as above):\n"
     "  /reject?status=403           refuses the session with this HTTP status (default 403)\n"
     "  /close?code=7&reason=bye     accepts it and closes it at once, in one go\n"
-    "  /greet-close?code=7&reason=bye  accepts, sends a greeting on a stream, closes, in one go\n"
+    "  /greet-close?code=7&reason=bye  accepts, sends a greeting, closes once it has arrived\n"
     "  /headers?status=201          accepts with this status and with headers of its own, among\n"
     "                               them two set-cookie\n"
     "  /protocol?name=chat          accepts with this subprotocol\n"
@@ -330,11 +330,12 @@ static void on_datagram(struct sluice_session *s, const uint8_t *data, size_t le
     sluice_datagram_send(s, data, len);
 }
 
-static void close_as_asked(struct sluice_session *s, const struct message_scope *scope)
+static void end_as_asked(struct sluice_session *s, const struct message_scope *scope,
+                         void (*end)(struct sluice_session *s, uint32_t code, const char *reason))
 {
     char reason[MESSAGE_REASON_MAX + 1] = "";
     demo_query_value(scope, "reason", reason, sizeof(reason));
-    sluice_close(s, demo_query_number(scope, "code", 0), reason);
+    end(s, demo_query_number(scope, "code", 0), reason);
 }
 
 static struct message_bytes bytes_of(const char *text)
@@ -416,11 +417,11 @@ static void on_session(struct sluice_session *s, const struct message_scope *sco
         reject_as_asked(s, scope);
     else if (is_path(scope, "/close")) {
         sluice_accept(s, NULL);
-        close_as_asked(s, scope);
+        end_as_asked(s, scope, sluice_close);
     } else if (is_path(scope, "/greet-close")) {
         sluice_accept(s, NULL);
         say(s, greeting, sizeof(greeting) - 1);
-        close_as_asked(s, scope);
+        end_as_asked(s, scope, sluice_finish);
     } else if (is_path(scope, "/headers"))
         accept_with_headers(s, scope);
     else if (is_path(scope, "/protocol"))

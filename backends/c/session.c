@@ -128,6 +128,26 @@ void sluice_close(struct sluice_session *s, uint32_t code, const char *reason)
     session_say(s, &m);
 }
 
+void sluice_finish(struct sluice_session *s, uint32_t code, const char *reason)
+{
+    if (s->phase != SESSION_ACCEPTED)
+        return;
+    s->phase = SESSION_ENDED;
+    s->finishing = true;
+    s->finish_code = code;
+    s->finish_reason = reason ? strdup(reason) : NULL;
+    session_stir(s);
+}
+
+void session_say_finish(struct sluice_session *s)
+{
+    session_say(s, &(struct message){.type = MESSAGE_CLOSE,
+                                     .code = {true, s->finish_code},
+                                     .reason = text_of(s->finish_reason),
+                                     .after_delivery = true});
+    s->finishing = false;
+}
+
 void sluice_abort(struct sluice_session *s)
 {
     if (s->phase != SESSION_ASKED && s->phase != SESSION_ACCEPTED)

@@ -46,8 +46,11 @@ struct sluice_session {
     struct stream_list work;  /* streams with something to be told */
     bool impatient;           /* credit is not waited for any more, see session_breathe */
     bool hanging_up;          /* sluice_hang_up was called */
-    bool gone;                /* over; freed at the turn's end */
-    bool stirred;             /* is in the app's list of sessions with something to do */
+    bool finishing;           /* sluice_finish was called: close when all ends have been sent */
+    uint32_t finish_code;
+    char *finish_reason;
+    bool gone;    /* over; freed at the turn's end */
+    bool stirred; /* is in the app's list of sessions with something to do */
     TAILQ_ENTRY(sluice_session) stirring;
     TAILQ_ENTRY(sluice_session) all;
 };
@@ -74,6 +77,8 @@ void session_say(struct sluice_session *s, const struct message *m);
 /* Puts `stream.send` or `datagram.send` into the output; the payload is not copied if it can be
  * helped. */
 void session_say_data(struct sluice_session *s, const struct message *m);
+/* Puts the close that sluice_finish asked for into the output. */
+void session_say_finish(struct sluice_session *s);
 /* Bytes that streams may still put into the output. */
 size_t session_output_room(const struct sluice_session *s);
 /* Reads on or pauses, as input and output allow. */

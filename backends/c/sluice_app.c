@@ -261,6 +261,7 @@ static void free_dead(struct sluice_app *app)
     struct sluice_session *s;
     while ((s = TAILQ_FIRST(&app->dead))) {
         TAILQ_REMOVE(&app->dead, s, all);
+        free(s->finish_reason);
         free(s);
     }
 }

@@ -154,6 +154,9 @@ void sluice_reject(struct sluice_session *s, unsigned status, const struct messa
  * client gets; does not wait for streams. disconnected follows; until then nothing else does, and
  * what you send goes nowhere. */
 void sluice_close(struct sluice_session *s, uint32_t code, const char *reason);
+/* The same, but first the client gets all of the streams whose end you have sent (for at most as
+ * long as the proxy waits). Without it a browser throws away what its page has not read yet. */
+void sluice_finish(struct sluice_session *s, uint32_t code, const char *reason);
 /* Ends it at once and uncleanly. disconnected follows. */
 void sluice_abort(struct sluice_session *s);
 /* Asks the client to finish. */

@@ -359,6 +359,15 @@ static void tell(struct sluice_stream *st, unsigned what)
     }
 }
 
+/* Some stream's end still waits in its queue. */
+static bool has_ends_to_send(const struct sluice_session *s)
+{
+    for (const struct sluice_stream *st = s->streams; st; st = st->hh.next)
+        if (st->ending)
+            return true;
+    return false;
+}
+
 bool streams_work(struct sluice_session *s)
 {
     struct sluice_stream *st;
@@ -374,6 +383,8 @@ bool streams_work(struct sluice_session *s)
         }
         send_queued(s);
     } while (!TAILQ_EMPTY(&s->work) && session_output_room(s) > 0);
+    if (s->finishing && !has_ends_to_send(s))
+        session_say_finish(s);
     return !TAILQ_EMPTY(&s->work) || (!TAILQ_EMPTY(&s->ready) && session_output_room(s) == 0);
 }
 

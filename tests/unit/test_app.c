@@ -465,7 +465,6 @@ static void test_input_is_bounded(void **state)
     for (int i = 0; i < 400; i++) {
         if (f->out_len == 0)
             fake_receive(f, 0, data, 1 << 19, false);
-        /* not reading any more */
         ssize_t n = send(f->fd, f->out, f->out_len, MSG_NOSIGNAL);
         if (n > 0) {
             memmove(f->out, f->out + n, f->out_len - (size_t)n);
@@ -556,6 +555,27 @@ static void test_one_flight(void **state)
     assert_memory_equal(f->said.reason.at, "bye", 3);
     settle(w);
     assert_int_equal(heard.closed, 2);
+}
+
+/* The close waits behind what waits for credit, and only for streams that end. */
+static void test_finish_waits_for_queues(void **state)
+{
+    struct world *w = *state;
+    struct fake *f = begin(w);
+    uint8_t data[STREAM_WINDOW + 100] = {0};
+    struct sluice_stream *ends = sluice_stream_open(heard.session, true);
+    struct sluice_stream *stays = sluice_stream_open(heard.session, true);
+    sluice_stream_send(ends, data, sizeof(data), true);
+    sluice_stream_send(stays, data, sizeof(data), false);
+    sluice_finish(heard.session, 5, "all said");
+    for (int i = 0; i < 4; i++)
+        fake_next(w, f, MESSAGE_STREAM_SEND);
+    assert_quiet(w, f);
+    fake_credit(f, true, 3, sizeof(data));
+    assert_true(fake_next(w, f, MESSAGE_STREAM_SEND)->end_stream);
+    const struct message *m = fake_next(w, f, MESSAGE_CLOSE);
+    assert_true(m->after_delivery);
+    assert_int_equal(m->code.value, 5);
 }
 
 static void test_reset_stop_datagram_drain(void **state)
@@ -668,6 +688,7 @@ int main(void)
         CASE(test_what_is_not_taken_comes_again),
         CASE(test_reject),
         CASE(test_one_flight),
+        CASE(test_finish_waits_for_queues),
         CASE(test_reset_stop_datagram_drain),
         CASE(test_garbage),
         CASE(test_health_check_is_nothing),

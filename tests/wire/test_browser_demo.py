@@ -153,6 +153,17 @@ def test_tells_the_scope(browser, world, demo):
     assert got["max_datagram_size"] > 1000
 
 
+def test_greets_and_closes_in_one_go(browser, world, demo):
+    proxy = world.proxy(demo.address)
+    got = browser.run("""
+        const session = wire.open(args.url, { hash: args.hash });
+        const text = wire.text(await wire.readAll(await wire.next(
+          session.incomingUnidirectionalStreams)));
+        return { text, end: await wire.ending(session) };
+    """, **proxy.at("/greet-close?code=9&reason=all%20said"))
+    assert got == {"end": {"code": 9, "reason": "all said"}, "text": GREETING}
+
+
 # --- what the page says ---
 
 # Loads the page with fetch as in `patch`, connects, and reads its words.
