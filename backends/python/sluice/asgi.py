@@ -48,6 +48,8 @@ class AsgiSession:
 
     def message(self, message: Message) -> None:
         """Receiver: one message from Sluice."""
+        if _only_announces(message):
+            return
         self._queue.append(message)
         self._link.held(_cost(message))
         self._arrived.set()
@@ -75,6 +77,13 @@ class AsgiSession:
         if self._link.over:
             raise SessionClosed(self._link.disconnected)
         await handler(self._link, message)
+
+
+def _only_announces(message: Message) -> bool:
+    """Whether it says that a stream is open and nothing else. Applications written before this library echo every
+    message that they receive, so they get none without data or end."""
+    kind = message["type"]
+    return kind == "webtransport.stream.receive" and not message["data"] and not message["stream_ended"]
 
 
 def _cost(message: Message) -> int:

@@ -23,8 +23,7 @@ def with_app(app, play, **options):
 def test_seed_example():
     async def play(s):
         await s.accepted()
-        s.stream(0, b"")  # opened
-        await s.expect("stream.send", stream_id=0, data=b"Echo: ")
+        s.stream(0, b"")  # opened: not for ASGI applications
         s.stream(0, b"hello")
         await s.expect("stream.send", stream_id=0, data=b"Echo: hello")
         s.stream(0, b"", ended=True)
@@ -66,7 +65,7 @@ def test_connect_first_and_scope():
 FROM_SLUICE = [
     ({"type": "webtransport.stream.receive", "stream_id": 0, "stream_ended": False, "data": b"x"}, {}),
     ({"type": "webtransport.stream.receive", "stream_id": 2, "stream_ended": True, "data": b""}, {}),
-    ({"type": "webtransport.stream.receive", "stream_id": 4}, {"stream_ended": False, "data": b""}),
+    ({"type": "webtransport.stream.receive", "stream_id": 4, "data": b"y"}, {"stream_ended": False}),
     ({"type": "webtransport.stream.reset", "stream_id": 0, "code": 9}, {}),
     ({"type": "webtransport.stream.stop", "stream_id": 0, "code": None}, {}),
     ({"type": "webtransport.stream.delivered", "stream_id": 1}, {}),
@@ -225,7 +224,7 @@ def test_mistakes_of_the_application_are_told_to_it(accept, message, error):
         s.scope()
         if accept:
             await s.expect("accept")
-            s.stream(0)
+            s.stream(0, b"x")
         await s.expect("close")
         await s.over(by="app")
 
