@@ -4,6 +4,9 @@
  */
 #include "base/siphash.h"
 
+#include <endian.h>
+#include <string.h>
+
 struct state {
     uint64_t v0, v1, v2, v3;
 };
@@ -22,6 +25,15 @@ static uint64_t little_endian(const uint8_t *data, size_t len)
     return x;
 }
 
+/* Eight bytes, which compilers then load at once. */
+static uint64_t word(const uint8_t *data)
+{
+    uint64_t x;
+
+    memcpy(&x, data, sizeof(x));
+    return le64toh(x);
+}
+
 static void rounds(struct state *s, int count)
 {
     while (count-- > 0) {
@@ -38,23 +50,23 @@ static void rounds(struct state *s, int count)
     }
 }
 
-static void compress(struct state *s, uint64_t word)
+static void compress(struct state *s, uint64_t m)
 {
-    s->v3 ^= word;
+    s->v3 ^= m;
     rounds(s, 2);
-    s->v0 ^= word;
+    s->v0 ^= m;
 }
 
 uint64_t siphash(const uint8_t key[16], const void *data, size_t len)
 {
-    uint64_t k0 = little_endian(key, 8), k1 = little_endian(key + 8, 8);
+    uint64_t k0 = word(key), k1 = word(key + 8);
     struct state s = {k0 ^ UINT64_C(0x736f6d6570736575), k1 ^ UINT64_C(0x646f72616e646f6d),
                       k0 ^ UINT64_C(0x6c7967656e657261), k1 ^ UINT64_C(0x7465646279746573)};
     const uint8_t *at = data;
     size_t left = len;
 
     for (; left >= 8; at += 8, left -= 8)
-        compress(&s, little_endian(at, 8));
+        compress(&s, word(at));
     compress(&s, (uint64_t)len << 56 | little_endian(at, left));
     s.v2 ^= 0xff;
     rounds(&s, 4);

@@ -76,6 +76,7 @@ struct conn {
     bool is_dead;     /* closed was told; waits for the end of the turn */
     bool is_reset;    /* a stateless reset came in */
     struct conn_stream *streams;
+    struct conn_stream *recent; /* of them, looked up last; or NULL */
     size_t orphans, slots_withheld; /* see close_orphan in conn_stream.c */
     size_t datagram_max;
     /* the end */
@@ -138,7 +139,7 @@ void conn_accept(void *hub, const struct packet *p, bool is_ours);
 /* conn_stream.c */
 void conn_stream_callbacks(ngtcp2_callbacks *callbacks);
 void conn_note(struct conn_hub *hub, int64_t stream_id, uint64_t code, bool is_reset);
-struct conn_stream *conn_stream_find(const struct conn *c, int64_t stream_id);
+struct conn_stream *conn_stream_find(struct conn *c, int64_t stream_id);
 /* Upcalls that had to wait until ngtcp2 had read the whole packet. */
 void conn_streams_after_read(struct conn *c);
 void conn_streams_free(struct conn *c);

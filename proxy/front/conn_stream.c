@@ -15,11 +15,14 @@
 
 #define ORPHANS_MAX 1024 /* see close_orphan */
 
-struct conn_stream *conn_stream_find(const struct conn *c, int64_t stream_id)
+struct conn_stream *conn_stream_find(struct conn *c, int64_t stream_id)
 {
     const uint8_t *hash_key = c->hub->env->hash_key;
     struct conn_stream *st;
+    if (c->recent && c->recent->id == stream_id)
+        return c->recent;
     HASH_FIND(hh, c->streams, &stream_id, sizeof(stream_id), st);
+    c->recent = st;
     return st;
 }
 
@@ -37,6 +40,8 @@ static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *u
 
 static void stream_free(struct conn *c, struct conn_stream *st)
 {
+    if (c->recent == st)
+        c->recent = NULL;
     HASH_DEL(c->streams, st);
     free(st);
 }

@@ -45,6 +45,7 @@ struct endpoint {
     void *user;
     uint8_t prefix[PREFIX_LEN];
     struct endpoint_cid *cids, *tokens; /* tables */
+    struct endpoint_cid *recent;        /* of cids, looked up last; or NULL */
     void (*accept)(void *user, const struct packet *p, bool is_ours);
     void *accept_user;
     uint64_t resets_since_ns;
@@ -114,6 +115,14 @@ void endpoint_peer_init(struct endpoint_peer *peer,
     peer->cids = NULL;
 }
 
+/* Packets of one connection come in rows. */
+static struct endpoint_cid *find_again(struct endpoint *e, const uint8_t *cid, size_t len)
+{
+    if (!e->recent || e->recent->len != len || memcmp(e->recent->bytes, cid, len) != 0)
+        e->recent = find(e, e->cids, cid, len);
+    return e->recent;
+}
+
 static bool map(struct endpoint *e, struct endpoint_cid **table, struct endpoint_peer *peer,
                 const uint8_t *bytes, size_t len)
 {
@@ -166,6 +175,8 @@ static void drop_entry(struct endpoint *e, struct endpoint_cid **at)
 {
     struct endpoint_cid *entry = *at;
     *at = entry->next;
+    if (e->recent == entry)
+        e->recent = NULL;
     if (entry->is_token)
         HASH_DEL(e->tokens, entry);
     else
@@ -328,7 +339,7 @@ static void receive_one(struct endpoint *e, const struct packet *p)
         e->env->stats->packets_dropped++;
         return;
     }
-    struct endpoint_cid *entry = find(e, e->cids, vc.dcid, vc.dcidlen);
+    struct endpoint_cid *entry = find_again(e, vc.dcid, vc.dcidlen);
     if (entry) {
         entry->peer->received(entry->peer->owner, p);
         return;
