@@ -90,14 +90,14 @@ static void arm_clock(struct worker *w)
 {
     uint64_t next = timers_next(w->env.timers);
 
-    if (next == w->armed_ns)
+    /* Deadlines mostly move away. Waking too early now and then is cheaper than telling the kernel
+     * each time. */
+    if (next >= w->armed_ns)
         return;
     w->armed_ns = next;
-    /* All zero disarms. A time already past fires at once. */
-    struct itimerspec at = {.it_interval = {0, 0}};
-    if (next != TIMERS_NEVER)
-        at.it_value = (struct timespec){.tv_sec = (time_t)(next / NS_PER_S),
-                                        .tv_nsec = (long)(next % NS_PER_S)};
+    /* A time already past fires at once, but all zero would disarm. */
+    struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(next / NS_PER_S), .tv_nsec = (long)(next % NS_PER_S)}};
     if (next == 0)
         at.it_value.tv_nsec = 1;
     timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);

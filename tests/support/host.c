@@ -58,13 +58,13 @@ struct packet_address host_parse_address(const char *text)
 static void arm_clock(struct host *h)
 {
     uint64_t next = timers_next(h->env.timers);
-    if (next == h->armed_ns)
+    /* Deadlines mostly move away. Waking too early now and then is cheaper than telling the kernel
+     * each time. */
+    if (next >= h->armed_ns)
         return;
     h->armed_ns = next;
-    struct itimerspec at = {.it_interval = {0, 0}};
-    if (next != TIMERS_NEVER)
-        at.it_value = (struct timespec){.tv_sec = (time_t)(next / NS_PER_S),
-                                        .tv_nsec = (long)(next % NS_PER_S)};
+    struct itimerspec at = {
+        .it_value = {.tv_sec = (time_t)(next / NS_PER_S), .tv_nsec = (long)(next % NS_PER_S)}};
     if (next == 0)
         at.it_value.tv_nsec = 1;
     timerfd_settime(h->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
