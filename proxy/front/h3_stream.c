@@ -139,9 +139,10 @@ void h3_stream_reset(struct h3_stream *s, uint64_t code)
         return;
     }
     if (s->out.sent == 0) {
-        /* The peer will never learn whose stream it was, so nobody there can end its half. */
-        if (!s->unidirectional)
-            h3_stream_stop(s, code);
+        /* The peer will never learn whose stream it was, so nobody there can end its half. That end
+         * is told as any other. */
+        if (!s->unidirectional && !s->closed && !s->h3->dead)
+            conn_stream_stop(s->h3->conn, s->id, code);
         reset_now(s);
         return;
     }
@@ -191,9 +192,10 @@ void h3_stream_release(struct h3_stream *s)
 
 void h3_stream_finish(struct h3_stream *s)
 {
+    /* A peer may answer our STOP_SENDING with FIN, which QUIC does not tell any more. */
+    h3_stream_peer_reset(s, H3_NO_ERROR);
     s->closed = true;
     s->send_over = true;
-    s->receive_over = true;
     h3_stream_not_ready(s);
     timer_stop(env_of(s)->timers, &s->reset_timer);
     if (s->released)

@@ -162,6 +162,25 @@ static void the_application_opens_resets_and_stops(void **state)
     rworld_free(w);
 }
 
+/* The client never learns of the stream; the application's receiving half ends all the same. */
+static void a_stream_reset_before_it_left_ends_in_both_directions(void **state)
+{
+    (void)state;
+    struct peer_session *client;
+    struct app_conn *app;
+    struct rworld *w = opened(&client, &app);
+    for (uint64_t id = 1; id < 4 * 300; id += 4) {
+        app_stream(app, id, "", 0, false);
+        app_code(app, MESSAGE_STREAM_RESET, id, 7);
+        until(w, app_count(app, MESSAGE_STREAM_RESET, id) == 1);
+    }
+    until(w, rworld_stats(w)->streams == 0);
+    assert_int_equal(client->stream_count, 0);
+    app_stream(app, 1201, "hello", 5, true);
+    until(w, client->stream_count == 1 && client->streams[0]->fin);
+    rworld_free(w);
+}
+
 static void a_stop_throws_away_what_waits(void **state)
 {
     (void)state;
@@ -557,6 +576,7 @@ int main(void)
         cmocka_unit_test(a_reset_is_told_after_the_announcement),
         cmocka_unit_test(a_stop_ends_the_half_towards_the_client),
         cmocka_unit_test(the_application_opens_resets_and_stops),
+        cmocka_unit_test(a_stream_reset_before_it_left_ends_in_both_directions),
         cmocka_unit_test(a_stop_throws_away_what_waits),
         cmocka_unit_test(confirm_is_answered_when_the_client_has_all),
         cmocka_unit_test(streams_beyond_the_client_s_limit_wait),
