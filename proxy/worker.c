@@ -35,10 +35,15 @@
 /* Packets from other workers, waiting: as much as a socket's default buffer. */
 #define FORWARDED_MAX (256 * 1024)
 
+/* Between the last session's end and the end of the connections: when both come together, Chromium
+ * tells its page "connection lost" instead of the session's code in one case of three. */
+#define SETTLING_TIME (300 * NS_PER_MS)
+
 enum step {
     RUNNING,
     DRAINING,            /* sessions may end by themselves */
     CLOSING_SESSIONS,    /* they are being closed, each with a proper end */
+    SETTLING,            /* clients may take notice and close their connections themselves */
     CLOSING_CONNECTIONS, /* and with them the links */
     CLOSING_SOCKETS,
     CLOSING_HANDLES,
@@ -173,10 +178,25 @@ static const struct endpoint_ops endpoint_ops = {.transmit = packet_transmit,
 
 /* --- the end, step by step --- */
 
+static void close_connections(struct worker *w)
+{
+    w->step = CLOSING_CONNECTIONS;
+    timer_stop(w->env.timers, &w->drain_timer);
+    wt_host_close_all(w->host);
+}
+
+static void settle(struct worker *w)
+{
+    w->step = SETTLING;
+    timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + SETTLING_TIME);
+}
+
 static void drain_over(void *owner)
 {
     struct worker *w = owner;
 
+    if (w->step == SETTLING)
+        close_connections(w);
     if (w->step != DRAINING)
         return;
     w->step = CLOSING_SESSIONS;
@@ -190,13 +210,6 @@ static void drain(struct worker *w)
     relay_drain(w->relay, w->config.drain_timeout_ns / NS_PER_MS);
     timer_set(w->env.timers, &w->drain_timer,
               timers_now(w->env.timers) + w->config.drain_timeout_ns);
-}
-
-static void close_connections(struct worker *w)
-{
-    w->step = CLOSING_CONNECTIONS;
-    timer_stop(w->env.timers, &w->drain_timer);
-    wt_host_close_all(w->host);
 }
 
 static void close_everything(struct worker *w)
@@ -248,6 +261,8 @@ static bool step_is_over(const struct worker *w)
     case DRAINING:
     case CLOSING_SESSIONS:
         return relay_count(w->relay) == 0;
+    case SETTLING:
+        return wt_host_connections(w->host) == 0;
     case CLOSING_CONNECTIONS:
         return relay_count(w->relay) == 0 && wt_host_connections(w->host) == 0 &&
                w->stats.links == 0;
@@ -260,7 +275,9 @@ static bool step_is_over(const struct worker *w)
 
 static void next_step(struct worker *w)
 {
-    if (w->step < CLOSING_CONNECTIONS) {
+    if (w->step < SETTLING) {
+        settle(w);
+    } else if (w->step == SETTLING) {
         close_connections(w);
     } else if (w->step == CLOSING_CONNECTIONS) {
         close_sockets(w);
