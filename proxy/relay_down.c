@@ -83,6 +83,8 @@ void down_open_pending(struct session *s, bool unidirectional)
             wt_stream_reset(wt, st->reset_later_code);
         else
             stream_push(st);
+        if (st->order_later)
+            wt_stream_set_order(wt, st->send_order);
         if (st->stop_later)
             wt_stream_stop(wt, st->stop_later_code);
         stream_settle(st);
@@ -119,6 +121,14 @@ static void stop(struct stream *st, uint32_t code)
 }
 
 /* Without receive_window there is nothing to be credited: the socket is the credit. */
+static void set_order(struct stream *st, int64_t send_order)
+{
+    st->send_order = send_order;
+    st->order_later = st->pending;
+    if (!st->pending)
+        wt_stream_set_order(st->wt, send_order);
+}
+
 static void take_credit(struct session *s, struct stream *st, uint64_t limit)
 {
     struct stream *next;
@@ -180,7 +190,10 @@ static void apply(struct session *s, struct stream *st, const struct message *m)
     case MESSAGE_DRAIN:
         wt_drain(s->wt);
         break;
-    default: /* priority: all streams share fairly so far */
+    case MESSAGE_STREAM_PRIORITY:
+        set_order(st, m->send_order);
+        break;
+    default: /* only Sluice says these; the decoder knows */
         break;
     }
 }

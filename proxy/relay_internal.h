@@ -178,7 +178,8 @@ struct stream {
     struct account account;
 
     bool pending;
-    bool reset_later, stop_later; /* while pending */
+    bool reset_later, stop_later, order_later; /* while pending */
+    int64_t send_order;
     uint32_t reset_later_code, stop_later_code;
 
     unsigned news; /* enum stream_news */

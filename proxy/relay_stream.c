@@ -173,7 +173,7 @@ void session_watch_credit(struct session *s)
     struct timers *timers = s->relay->env->timers;
     bool over = session_listens(s) &&
                 (s->streams_over > 0 || account_held(&s->account) > s->account.window);
-    if (over && s->stall.due_ns == TIMERS_NEVER)
+    if (over && !timer_is_set(&s->stall))
         timer_set(timers, &s->stall, timers_now(timers) + s->relay->config.stall_timeout_ns);
     if (over == s->paused || !s->link)
         return;

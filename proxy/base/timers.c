@@ -1,9 +1,8 @@
 /*
- * timers - a binary heap of deadlines, earliest on top.
+ * timers - deadlines in a heap, earliest first.
  *
- * Owns the heap's array of pointers; the timers themselves belong to whoever set them. Each timer
- * knows its place in the array, so moving and stopping cost no search. Calls the clock it was
- * given and, from timers_run, the timers' owners.
+ * The timers themselves belong to whoever set them. Calls heap, the clock it was given and, from
+ * timers_run, the timers' owners.
  */
 #include "base/timers.h"
 
@@ -13,8 +12,7 @@
 struct timers {
     uint64_t (*now_ns)(void *clock);
     void *clock;
-    struct timer **heap;
-    size_t count, room;
+    struct heap heap;
     bool running;
     uint64_t run_ns; /* the present run fires what is due at this time */
 };
@@ -32,8 +30,7 @@ void timers_free(struct timers *t)
 {
     if (!t)
         return;
-    assert(t->count == 0);
-    free(t->heap);
+    heap_fini(&t->heap);
     free(t);
 }
 
@@ -44,65 +41,18 @@ uint64_t timers_now(const struct timers *t)
 
 uint64_t timers_next(const struct timers *t)
 {
-    return t->count ? t->heap[0]->due_ns : TIMERS_NEVER;
-}
-
-static void place(struct timers *t, struct timer *timer, size_t slot)
-{
-    t->heap[slot] = timer;
-    timer->slot = slot;
-}
-
-static void sift_up(struct timers *t, struct timer *timer, size_t slot)
-{
-    while (slot > 0) {
-        size_t parent = (slot - 1) / 2;
-        if (t->heap[parent]->due_ns <= timer->due_ns)
-            break;
-        place(t, t->heap[parent], slot);
-        slot = parent;
-    }
-    place(t, timer, slot);
-}
-
-static void sift_down(struct timers *t, struct timer *timer, size_t slot)
-{
-    for (;;) {
-        size_t child = 2 * slot + 1;
-        if (child >= t->count)
-            break;
-        if (child + 1 < t->count && t->heap[child + 1]->due_ns < t->heap[child]->due_ns)
-            child++;
-        if (timer->due_ns <= t->heap[child]->due_ns)
-            break;
-        place(t, t->heap[child], slot);
-        slot = child;
-    }
-    place(t, timer, slot);
-}
-
-/* Finds the right place for a timer that may belong anywhere, beginning at slot. */
-static void settle(struct timers *t, struct timer *timer, size_t slot)
-{
-    if (slot > 0 && t->heap[(slot - 1) / 2]->due_ns > timer->due_ns)
-        sift_up(t, timer, slot);
-    else
-        sift_down(t, timer, slot);
+    const struct heap_node *first = heap_first(&t->heap);
+    return first ? first->key : TIMERS_NEVER;
 }
 
 void timer_init(struct timer *timer, void (*fired)(void *owner), void *owner)
 {
-    *timer = (struct timer){.due_ns = TIMERS_NEVER, .fired = fired, .owner = owner};
+    *timer = (struct timer){.fired = fired, .owner = owner};
 }
 
-static size_t slot_of_new(struct timers *t)
+bool timer_is_set(const struct timer *timer)
 {
-    if (t->count == t->room) {
-        t->room = t->room ? 2 * t->room : 64;
-        t->heap = realloc(t->heap, t->room * sizeof(struct timer *));
-        assert(t->heap);
-    }
-    return t->count++;
+    return timer->node.is_in;
 }
 
 void timer_set(struct timers *t, struct timer *timer, uint64_t due_ns)
@@ -114,20 +64,12 @@ void timer_set(struct timers *t, struct timer *timer, uint64_t due_ns)
     /* One nanosecond too late is not due in this run, but is in the next. */
     if (t->running && due_ns <= t->run_ns)
         due_ns = t->run_ns + 1;
-    size_t slot = timer->due_ns == TIMERS_NEVER ? slot_of_new(t) : timer->slot;
-    timer->due_ns = due_ns;
-    settle(t, timer, slot);
+    heap_put(&t->heap, &timer->node, due_ns, 0);
 }
 
 void timer_stop(struct timers *t, struct timer *timer)
 {
-    if (timer->due_ns == TIMERS_NEVER)
-        return;
-    assert(timer->slot < t->count && t->heap[timer->slot] == timer);
-    timer->due_ns = TIMERS_NEVER;
-    struct timer *last = t->heap[--t->count];
-    if (last != timer)
-        settle(t, last, timer->slot);
+    heap_take(&t->heap, &timer->node);
 }
 
 void timers_run(struct timers *t)
@@ -135,8 +77,9 @@ void timers_run(struct timers *t)
     assert(!t->running);
     t->running = true;
     t->run_ns = timers_now(t);
-    while (t->count && t->heap[0]->due_ns <= t->run_ns) {
-        struct timer *timer = t->heap[0];
+    while (timers_next(t) <= t->run_ns) {
+        /* the node is a timer's first member */
+        struct timer *timer = (struct timer *)(void *)heap_first(&t->heap);
         timer_stop(t, timer);
         timer->fired(timer->owner);
     }

@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/heap.h"
+
 #define TIMERS_NEVER UINT64_MAX
 #define NS_PER_US    UINT64_C(1000)
 #define NS_PER_MS    UINT64_C(1000000)
@@ -23,8 +25,7 @@
 struct timers;
 
 struct timer {
-    uint64_t due_ns;            /* TIMERS_NEVER while not set */
-    size_t slot;                /* place in the heap; for timers.c only */
+    struct heap_node node;      /* first; its key is when it is due */
     void (*fired)(void *owner); /* called by timers_run once per timer_set */
     void *owner;
 };
@@ -42,6 +43,7 @@ uint64_t timers_next(const struct timers *t);
 void timers_run(struct timers *t);
 
 void timer_init(struct timer *timer, void (*fired)(void *owner), void *owner);
+bool timer_is_set(const struct timer *timer);
 /* Moves it if it is set already. TIMERS_NEVER stops it. */
 void timer_set(struct timers *t, struct timer *timer, uint64_t due_ns);
 void timer_stop(struct timers *t, struct timer *timer);

@@ -106,6 +106,7 @@ static void h3_free(void *owner)
 {
     struct h3 *h = owner;
     nghttp3_conn_del(h->http);
+    heap_fini(&h->ordered);
     free(h);
 }
 
@@ -210,7 +211,7 @@ static enum fault open_wt(struct h3_stream *s, uint64_t session_id)
     h3_stream_become_wt(s);
     h->host->ops->stream_opened(h->user, s, session_id, s->unidirectional);
     if (s->stopped_early)
-        h3_stream_peer_stopped(s, s->stop_code);
+        h3_stream_peer_stopped(s, s->early_stop_code);
     return FAULT_NONE;
 }
 
@@ -353,7 +354,7 @@ static void conn_stream_stop_received(void *user, int64_t id, void *stream_user,
     }
     if (s->kind == H3_STREAM_NEW) { /* it may become anybody's yet */
         s->stopped_early = true;
-        s->stop_code = code;
+        s->early_stop_code = code;
         return;
     }
     nghttp3_conn_shutdown_stream_write(h->http, id);

@@ -13,6 +13,7 @@
 #include <sys/queue.h>
 
 #include "base/dgramq.h"
+#include "base/heap.h"
 #include "base/recvq.h"
 #include "base/sendq.h"
 #include "base/timers.h"
@@ -55,7 +56,9 @@ struct h3 {
     struct timer settings_timer;
 
     struct h3_stream_list streams;    /* all there are */
-    struct h3_stream_list ready;      /* WebTransport streams with something to send */
+    struct heap ordered;              /* streams with something to send and a send order */
+    struct h3_stream_list ready;      /* those without; they share what the others leave */
+    uint64_t turn;                    /* counts up: among equals the one that waited longest */
     struct h3_request_list requests;  /* all there are */
     struct h3_request_list datagrams; /* those with datagrams to send */
 };
@@ -73,7 +76,10 @@ struct h3_stream {
     void *user;
     enum h3_stream_kind kind;
     TAILQ_ENTRY(h3_stream) in_all, in_ready;
+    struct heap_node in_ordered;
     bool is_ready;
+    bool has_order;
+    uint64_t order; /* smaller is sent first */
     struct turn_grave grave;
 
     bool local, unidirectional;
@@ -84,15 +90,16 @@ struct h3_stream {
     uint8_t prefix[16]; /* the header, while it is not whole */
     size_t prefix_len;
     bool stopped_early; /* STOP_SENDING came before the header was whole */
-    uint64_t stop_code;
+    uint64_t early_stop_code;
     uint64_t uncredited; /* payload received and not consumed */
 
     struct sendq out; /* our header and payload */
     size_t header_len;
     bool fin_wanted, fin_sent;
-    bool reset_wanted; /* waiting for the header's acknowledgement */
-    uint64_t reset_code;
-    struct timer reset_timer;
+    /* These wait for the header's acknowledgement. */
+    bool reset_wanted, stop_wanted;
+    uint64_t reset_code, stop_code;
+    struct timer header_timer;
 };
 
 struct h3_body {
@@ -163,6 +170,8 @@ void h3_stream_free(struct h3_stream *s);
 void h3_stream_become_wt(struct h3_stream *s);
 void h3_stream_make_ready(struct h3_stream *s);
 void h3_stream_not_ready(struct h3_stream *s);
+/* The one whose turn it is, or NULL. */
+struct h3_stream *h3_stream_first_ready(const struct h3 *h);
 /* Bytes or FIN of the peer's. */
 void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
 void h3_stream_acked(struct h3_stream *s, size_t len, bool fin);

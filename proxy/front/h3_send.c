@@ -64,7 +64,7 @@ static bool pull_datagram(struct h3 *h, struct conn_piece *piece)
 static bool pull_stream(struct h3 *h, struct conn_piece *piece)
 {
     struct h3_stream *s;
-    while ((s = TAILQ_FIRST(&h->ready)) != NULL) {
+    while ((s = h3_stream_first_ready(h)) != NULL) {
         *piece = (struct conn_piece){.stream_id = s->id, .tag = s};
         piece->count = h3_stream_offer(s, piece->slices, SLICES, &piece->fin);
         if (piece->count > 0 || piece->fin)

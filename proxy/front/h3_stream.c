@@ -14,7 +14,7 @@
 #include "base/varint.h"
 #include "front/h3_internal.h"
 
-#define RESET_WAIT_PTO 3 /* how long a reset waits for the header's acknowledgement */
+#define HEADER_WAIT_PTO 3 /* how long a reset or stop waits for the header's acknowledgement */
 
 static struct env *env_of(const struct h3_stream *s)
 {
@@ -28,7 +28,7 @@ static const struct h3_ops *ops_of(const struct h3_stream *s)
 
 static void reset_now(struct h3_stream *s)
 {
-    timer_stop(env_of(s)->timers, &s->reset_timer);
+    timer_stop(env_of(s)->timers, &s->header_timer);
     s->send_over = true;
     h3_stream_not_ready(s);
     sendq_drop(&s->out);
@@ -37,9 +37,34 @@ static void reset_now(struct h3_stream *s)
     h3_touch(s->h3);
 }
 
-static void reset_waited(void *owner)
+static void stop_now(struct h3_stream *s, uint64_t code)
 {
-    reset_now(owner);
+    s->stop_wanted = false;
+    if (!s->closed && !s->h3->dead)
+        conn_stream_stop(s->h3->conn, s->id, code);
+    h3_touch(s->h3);
+}
+
+/* The peer knows whose stream it is, or has had the time to. */
+static void header_known(void *owner)
+{
+    struct h3_stream *s = owner;
+    timer_stop(env_of(s)->timers, &s->header_timer);
+    if (s->stop_wanted)
+        stop_now(s, s->stop_code);
+    if (s->reset_wanted && !s->send_over)
+        reset_now(s);
+}
+
+static bool is_header_known(const struct h3_stream *s)
+{
+    return s->out.base >= s->header_len;
+}
+
+static void wait_for_header(struct h3_stream *s)
+{
+    timer_set(env_of(s)->timers, &s->header_timer,
+              timers_now(env_of(s)->timers) + HEADER_WAIT_PTO * conn_pto(s->h3->conn));
 }
 
 struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local)
@@ -51,7 +76,7 @@ struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local)
     s->id = id;
     s->local = local;
     s->unidirectional = (id & 2) != 0;
-    timer_init(&s->reset_timer, reset_waited, s);
+    timer_init(&s->header_timer, header_known, s);
     TAILQ_INSERT_TAIL(&h->streams, s, in_all);
     return s;
 }
@@ -68,7 +93,7 @@ void h3_stream_free(struct h3_stream *s)
 {
     struct h3 *h = s->h3;
     h3_stream_not_ready(s);
-    timer_stop(env_of(s)->timers, &s->reset_timer);
+    timer_stop(env_of(s)->timers, &s->header_timer);
     TAILQ_REMOVE(&h->streams, s, in_all);
     if (s->kind == H3_STREAM_WT)
         env_of(s)->stats->streams--;
@@ -134,30 +159,32 @@ void h3_stream_reset(struct h3_stream *s, uint64_t code)
         return;
     s->reset_wanted = true;
     s->reset_code = code;
-    if (s->out.base >= s->header_len) {
+    if (is_header_known(s)) {
         reset_now(s);
-        return;
-    }
-    if (s->out.sent == 0) {
+    } else if (s->out.sent == 0) {
         /* The peer will never learn whose stream it was, so nobody there can end its half. That end
          * is told as any other. */
-        if (!s->unidirectional && !s->closed && !s->h3->dead)
-            conn_stream_stop(s->h3->conn, s->id, code);
+        if (!s->unidirectional)
+            stop_now(s, s->stop_wanted ? s->stop_code : code);
         reset_now(s);
-        return;
+    } else {
+        wait_for_header(s);
     }
-    timer_set(env_of(s)->timers, &s->reset_timer,
-              timers_now(env_of(s)->timers) + RESET_WAIT_PTO * conn_pto(s->h3->conn));
 }
 
+/* A stop that arrives before the header loses its code in Chromium. */
 void h3_stream_stop(struct h3_stream *s, uint64_t code)
 {
     if (s->receive_over)
         return;
     s->receive_over = true;
-    if (!s->closed && !s->h3->dead)
-        conn_stream_stop(s->h3->conn, s->id, code);
-    h3_touch(s->h3);
+    if (is_header_known(s) || s->send_over) {
+        stop_now(s, code);
+        return;
+    }
+    s->stop_wanted = true;
+    s->stop_code = code;
+    wait_for_header(s);
 }
 
 void h3_stream_consumed(struct h3_stream *s, size_t len)
@@ -197,7 +224,7 @@ void h3_stream_finish(struct h3_stream *s)
     s->closed = true;
     s->send_over = true;
     h3_stream_not_ready(s);
-    timer_stop(env_of(s)->timers, &s->reset_timer);
+    timer_stop(env_of(s)->timers, &s->header_timer);
     if (s->released)
         end_life(s);
 }
@@ -242,7 +269,10 @@ void h3_stream_make_ready(struct h3_stream *s)
     if (h3_stream_offer(s, &slice, 1, &fin) == 0 && !fin)
         return;
     s->is_ready = true;
-    TAILQ_INSERT_TAIL(&s->h3->ready, s, in_ready);
+    if (s->has_order)
+        heap_put(&s->h3->ordered, &s->in_ordered, s->order, s->h3->turn++);
+    else
+        TAILQ_INSERT_TAIL(&s->h3->ready, s, in_ready);
     h3_touch(s->h3);
 }
 
@@ -251,7 +281,29 @@ void h3_stream_not_ready(struct h3_stream *s)
     if (!s->is_ready)
         return;
     s->is_ready = false;
-    TAILQ_REMOVE(&s->h3->ready, s, in_ready);
+    if (s->has_order)
+        heap_take(&s->h3->ordered, &s->in_ordered);
+    else
+        TAILQ_REMOVE(&s->h3->ready, s, in_ready);
+}
+
+struct h3_stream *h3_stream_first_ready(const struct h3 *h)
+{
+    struct heap_node *first = heap_first(&h->ordered);
+    if (!first)
+        return TAILQ_FIRST(&h->ready);
+    return (struct h3_stream *)(void *)((char *)first - offsetof(struct h3_stream, in_ordered));
+}
+
+/* The largest order is the smallest key. */
+void h3_stream_set_order(struct h3_stream *s, int64_t send_order)
+{
+    bool was_ready = s->is_ready;
+    h3_stream_not_ready(s);
+    s->has_order = true;
+    s->order = (uint64_t)INT64_MAX - (uint64_t)send_order;
+    if (was_ready)
+        h3_stream_make_ready(s);
 }
 
 void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
@@ -272,11 +324,10 @@ void h3_stream_acked(struct h3_stream *s, size_t len, bool fin)
     size_t header_left = s->out.base < s->header_len ? s->header_len - (size_t)s->out.base : 0;
     size_t of_header = len < header_left ? len : header_left;
     sendq_acked(&s->out, len);
-    if (s->reset_wanted) {
-        if (s->out.base >= s->header_len)
-            reset_now(s);
+    if (is_header_known(s) && (s->reset_wanted || s->stop_wanted))
+        header_known(s);
+    if (s->reset_wanted)
         return;
-    }
     s->send_over |= fin;
     h3_stream_make_ready(s); /* an end that waited for the header */
     if (!s->released && (len > of_header || fin))
@@ -297,7 +348,7 @@ void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code)
     bool was_over = s->send_over || s->reset_wanted;
     s->send_over = true;
     h3_stream_not_ready(s);
-    timer_stop(env_of(s)->timers, &s->reset_timer);
+    header_known(s); /* it is: who stops a stream knows it */
     sendq_drop(&s->out);
     if (!was_over && !s->released)
         ops_of(s)->stream_stopped(s->user, code);

@@ -163,6 +163,9 @@ void wt_stream_end(struct wt_stream *st);
 void wt_stream_reset(struct wt_stream *st, uint32_t code);
 /* Wants no more of the receiving half: no more stream_received or stream_reset come. */
 void wt_stream_stop(struct wt_stream *st, uint32_t code);
+/* W3C sendOrder: streams that have one go first, the highest before all others; streams that never
+ * got one share what is left. */
+void wt_stream_set_order(struct wt_stream *st, int64_t send_order);
 /* The next hop has taken len bytes received. */
 void wt_stream_consumed(struct wt_stream *st, size_t len);
 /* The holder is done with the stream; it must have ended, or reset and stopped, both its halves. */

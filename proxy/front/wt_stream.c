@@ -230,6 +230,11 @@ void wt_stream_stop(struct wt_stream *st, uint32_t code)
     h3_stream_stop(st->h3, wt_code_to_wire(code));
 }
 
+void wt_stream_set_order(struct wt_stream *st, int64_t send_order)
+{
+    h3_stream_set_order(st->h3, send_order);
+}
+
 void wt_stream_consumed(struct wt_stream *st, size_t len)
 {
     h3_stream_consumed(st->h3, len);

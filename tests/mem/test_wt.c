@@ -302,6 +302,37 @@ static void empty_stream_arrives_as_empty(void **state)
     }
 }
 
+static bool client_has_one_whole(struct pair *p)
+{
+    struct peer_session *s = p->client_session;
+    for (size_t i = 0; i < s->stream_count; i++)
+        if (s->streams[i]->fin)
+            return true;
+    return false;
+}
+
+/* Four streams are filled; the third, then the second, must go before the others. */
+static void send_order_is_obeyed(void **state)
+{
+    (void)state;
+    struct pair *p = pair_open(1, false, PEER_RECORD);
+    uint8_t *bytes = pattern(200 * KIB, 3);
+    struct peer_stream *st[4];
+    for (int i = 0; i < 4; i++) {
+        st[i] = peer_open(pair_server_session(p), true);
+        peer_send(st[i], bytes, 200 * KIB, 0, true);
+    }
+    wt_stream_set_order(st[1]->wt, -5);
+    wt_stream_set_order(st[2]->wt, INT64_C(1) << 52);
+    /* Streams are remembered by the client in the order in which their first bytes came. */
+    assert_true(pair_run(p, client_has_one_whole));
+    struct peer_session *c = p->client_session;
+    assert_int_equal(c->streams[0]->len, 200 * KIB);
+    assert_int_equal(c->stream_count > 2 ? c->streams[2]->len : 0, 0);
+    pair_free(p);
+    free(bytes);
+}
+
 /* ---- resets and stops ---- */
 
 static bool server_sees_stream(struct pair *p)
@@ -394,6 +425,26 @@ static void reset_does_not_outrun_the_header(void **state)
 static bool nothing_but_the_session(struct pair *p)
 {
     return pair_server_stats(p)->streams == 0;
+}
+
+/* The same for a stop: Chromium loses its code if it comes before the header. */
+static void stop_waits_for_header(uint64_t seed)
+{
+    struct pair *p = pair_open(seed, true, PEER_RECORD);
+    struct peer_stream *s = peer_open(pair_server_session(p), false);
+    peer_send(s, "x", 1, 0, false);
+    wt_stream_stop(s->wt, 43);
+    pair_run_for(p, 10 * NS_PER_S);
+    assert_int_equal(p->client_session->stream_count, 1);
+    assert_true(p->client_session->streams[0]->stopped);
+    assert_int_equal(p->client_session->streams[0]->stop_code.value, 43);
+    pair_free(p);
+}
+
+static void stop_does_not_outrun_the_header(void **state)
+{
+    (void)state;
+    world_each_seed(stop_waits_for_header);
 }
 
 /* Opened and reset before anything was sent: the client never hears of it, and nothing stays. */
@@ -498,8 +549,10 @@ int main(void)
         cmocka_unit_test(streams_never_run_out),
         cmocka_unit_test(credit_is_replenished),
         cmocka_unit_test(empty_stream_arrives_as_empty),
+        cmocka_unit_test(send_order_is_obeyed),
         cmocka_unit_test(codes_arrive_exactly),
         cmocka_unit_test(reset_does_not_outrun_the_header),
+        cmocka_unit_test(stop_does_not_outrun_the_header),
         cmocka_unit_test(unsent_stream_vanishes),
         cmocka_unit_test(datagrams_go_both_ways),
         cmocka_unit_test(full_queue_drops_the_oldest),
