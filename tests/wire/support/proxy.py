@@ -162,13 +162,16 @@ class Proxy(Logged):
         super().__init__(command)
         self.learn_address()
 
+    @property
+    def admin_port(self):
+        return int(self.wait_log("listening", has="admin_port")["admin_port"])
+
     def get(self, path):
         """GET from the admin listener: (status, body)."""
         if self.admin.startswith("unix:"):
             connection = _UnixHTTPConnection(self.admin_path)
         else:
-            port = int(self.wait_log("listening", has="admin_port")["admin_port"])
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            connection = http.client.HTTPConnection("localhost", self.admin_port, timeout=10)
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
