@@ -2,6 +2,7 @@
  * h3_internal - what the files of h3 share. Nobody else includes it.
  *
  *     h3.c          the connection, its control stream, and the sorting of incoming streams
+ *     h3_message.c  the header fields of one message
  *     h3_request.c  requests: nghttp3's callbacks, the CONNECT stream's body, HTTP datagrams
  *     h3_stream.c   WebTransport streams
  *     h3_send.c     what goes out next
@@ -54,6 +55,7 @@ struct h3 {
     bool settings_in;
     bool spoke_draft15; /* a request carried the token webtransport-h3 */
     struct timer settings_timer;
+    size_t header_bytes; /* of all unfinished messages together */
 
     struct h3_stream_list streams;    /* all there are */
     struct heap ordered;              /* streams with something to send and a send order */
@@ -112,6 +114,19 @@ struct h3_field {
     size_t name, name_len, value, value_len; /* offsets into the arena */
 };
 
+enum h3_pseudo { H3_METHOD, H3_SCHEME, H3_AUTHORITY, H3_PATH, H3_PROTOCOL, H3_STATUS, H3_PSEUDOS };
+
+struct h3_message {
+    char *arena;
+    size_t arena_len, arena_cap;
+    size_t counted; /* as RFC 9114, section 4.2.2, counts */
+    struct h3_field *fields;
+    size_t field_count, field_cap;
+    struct h3_field pseudo[H3_PSEUDOS];
+    bool too_large; /* the rest is not kept */
+    bool is_head;   /* the method is HEAD; outlives the fields */
+};
+
 struct h3_request {
     struct h3 *h3;
     int64_t id;
@@ -120,13 +135,7 @@ struct h3_request {
     bool has_datagrams;
     struct turn_grave grave;
 
-    /* the message being received */
-    char *arena;
-    size_t arena_len, arena_cap, counted;
-    struct h3_field *fields;
-    size_t field_count, field_cap;
-    struct h3_field pseudo[6];
-    bool too_large;
+    struct h3_message message; /* being received, or held */
 
     bool is_session; /* an extended CONNECT that was handed up, or (client) our own */
     bool held;       /* waiting for the peer's SETTINGS */
@@ -149,6 +158,15 @@ struct h3_request {
 /* h3.c */
 void h3_touch(struct h3 *h);
 enum fault h3_http_fault(struct h3 *h, int error);
+
+/* h3_message.c */
+void h3_message_add(struct h3 *h, struct h3_message *m, int32_t token, nghttp3_vec name,
+                    nghttp3_vec value);
+void h3_message_forget(struct h3 *h, struct h3_message *m);
+/* "" where absent. Valid until the message is added to or forgotten. */
+const char *h3_message_pseudo(const struct h3_message *m, enum h3_pseudo p);
+/* All but the pseudo-headers; what they point to is the message's. To be freed. */
+struct header *h3_message_headers(const struct h3_message *m);
 
 /* h3_request.c */
 extern const nghttp3_callbacks h3_request_callbacks;

@@ -1,7 +1,6 @@
 /*
- * h3_request - requests: collects a message's headers, answers what is not WebTransport, hands
- * sessions up, and carries the CONNECT stream's body and its datagrams. Owns the requests. Calls
- * nghttp3 and conn; tells wt.
+ * h3_request - requests: answers what is not WebTransport, hands sessions up, and carries the
+ * CONNECT stream's body and its datagrams. Owns the requests. Calls nghttp3 and conn; tells wt.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -13,12 +12,8 @@
 #include "base/varint.h"
 #include "front/h3_internal.h"
 
-#define FIELD_OVERHEAD      32           /* RFC 9114, section 4.2.2 */
 #define HELD_BODY_MAX       4096         /* bytes that may follow a held request */
 #define DATAGRAM_QUEUE_SIZE (256 * 1024) /* bytes */
-
-/* Places in h3_request.pseudo */
-enum pseudo { METHOD, SCHEME, AUTHORITY, PATH, PROTOCOL, STATUS, PSEUDOS };
 
 struct h3_request *h3_request_find(struct h3 *h, int64_t id)
 {
@@ -46,16 +41,6 @@ static struct h3_request *request_new(struct h3 *h, int64_t id)
     return r;
 }
 
-static void forget_message(struct h3_request *r)
-{
-    free(r->arena);
-    free(r->fields);
-    r->arena = NULL;
-    r->fields = NULL;
-    r->arena_len = r->arena_cap = r->counted = r->field_count = r->field_cap = 0;
-    memset(r->pseudo, 0, sizeof(r->pseudo));
-}
-
 static void free_memory(void *owner)
 {
     struct h3_request *r = owner;
@@ -64,7 +49,6 @@ static void free_memory(void *owner)
         STAILQ_REMOVE_HEAD(&r->body, entry);
         free(b);
     }
-    forget_message(r);
     free(r);
 }
 
@@ -74,6 +58,7 @@ void h3_request_free(struct h3_request *r)
     struct h3 *h = r->h3;
     if (r->has_datagrams)
         TAILQ_REMOVE(&h->datagrams, r, in_datagrams);
+    h3_message_forget(h, &r->message);
     dgramq_fini(&r->out);
     recvq_fini(&r->held_body);
     TAILQ_REMOVE(&h->requests, r, in_all);
@@ -101,50 +86,6 @@ void h3_request_fail(struct h3_request *r, uint64_t code)
 
 /* ---- receiving a message ---- */
 
-static size_t keep_bytes(struct h3_request *r, nghttp3_vec v)
-{
-    if (r->arena_len + v.len + 1 > r->arena_cap) {
-        r->arena_cap = 2 * r->arena_cap + v.len + 256;
-        if (!(r->arena = realloc(r->arena, r->arena_cap)))
-            abort();
-    }
-    size_t at = r->arena_len;
-    memcpy(r->arena + at, v.base, v.len);
-    r->arena[at + v.len] = '\0';
-    r->arena_len += v.len + 1;
-    return at;
-}
-
-static struct h3_field *next_field(struct h3_request *r)
-{
-    if (r->field_count == r->field_cap) {
-        r->field_cap = 2 * r->field_cap + 16;
-        if (!(r->fields = realloc(r->fields, r->field_cap * sizeof(*r->fields))))
-            abort();
-    }
-    return &r->fields[r->field_count++];
-}
-
-static struct h3_field *field_for(struct h3_request *r, int32_t token)
-{
-    switch (token) {
-    case NGHTTP3_QPACK_TOKEN__METHOD:
-        return &r->pseudo[METHOD];
-    case NGHTTP3_QPACK_TOKEN__SCHEME:
-        return &r->pseudo[SCHEME];
-    case NGHTTP3_QPACK_TOKEN__AUTHORITY:
-        return &r->pseudo[AUTHORITY];
-    case NGHTTP3_QPACK_TOKEN__PATH:
-        return &r->pseudo[PATH];
-    case NGHTTP3_QPACK_TOKEN__PROTOCOL:
-        return &r->pseudo[PROTOCOL];
-    case NGHTTP3_QPACK_TOKEN__STATUS:
-        return &r->pseudo[STATUS];
-    default:
-        return next_field(r);
-    }
-}
-
 static int begin_headers(nghttp3_conn *http, int64_t id, void *conn_user, void *stream_user)
 {
     struct h3 *h = conn_user;
@@ -153,7 +94,7 @@ static int begin_headers(nghttp3_conn *http, int64_t id, void *conn_user, void *
         r = request_new(h, id);
         nghttp3_conn_set_stream_user_data(http, id, r);
     }
-    forget_message(r); /* of a 1xx before this one */
+    h3_message_forget(h, &r->message); /* of a 1xx before this one */
     return 0;
 }
 
@@ -161,52 +102,30 @@ static int recv_header(nghttp3_conn *http, int64_t id, int32_t token, nghttp3_rc
                        nghttp3_rcbuf *value, uint8_t flags, void *conn_user, void *stream_user)
 {
     struct h3_request *r = stream_user;
-    nghttp3_vec n = nghttp3_rcbuf_get_buf(name), v = nghttp3_rcbuf_get_buf(value);
-    (void)http, (void)id, (void)flags, (void)conn_user;
-    r->counted += n.len + v.len + FIELD_OVERHEAD;
-    if (r->counted > r->h3->host->config.max_header_bytes) {
-        r->too_large = true;
-        return 0;
-    }
-    struct h3_field *f = field_for(r, token);
-    f->name = keep_bytes(r, n);
-    f->name_len = n.len;
-    f->value = keep_bytes(r, v);
-    f->value_len = v.len;
+    (void)http, (void)id, (void)flags;
+    h3_message_add(conn_user, &r->message, token, nghttp3_rcbuf_get_buf(name),
+                   nghttp3_rcbuf_get_buf(value));
     return 0;
-}
-
-static const char *pseudo_value(const struct h3_request *r, enum pseudo p)
-{
-    return r->pseudo[p].name_len ? r->arena + r->pseudo[p].value : "";
 }
 
 /* Lends the message to give_up; both are valid during the call only. */
 static void lend_head(struct h3_request *r,
                       void (*give_up)(struct h3_request *r, const struct h3_head *head))
 {
-    struct header *headers = calloc(r->field_count + 1, sizeof(*headers));
-    if (!headers)
-        abort();
-    for (size_t i = 0; i < r->field_count; i++) {
-        const struct h3_field *f = &r->fields[i];
-        headers[i] = (struct header){.name = (uint8_t *)r->arena + f->name,
-                                     .name_len = f->name_len,
-                                     .value = (uint8_t *)r->arena + f->value,
-                                     .value_len = f->value_len};
-    }
+    const struct h3_message *m = &r->message;
+    struct header *headers = h3_message_headers(m);
     struct h3_head head = {
-        .scheme = pseudo_value(r, SCHEME),
-        .authority = pseudo_value(r, AUTHORITY),
-        .path = pseudo_value(r, PATH),
-        .protocol = pseudo_value(r, PROTOCOL),
-        .status = (unsigned)strtoul(pseudo_value(r, STATUS), NULL, 10),
+        .scheme = h3_message_pseudo(m, H3_SCHEME),
+        .authority = h3_message_pseudo(m, H3_AUTHORITY),
+        .path = h3_message_pseudo(m, H3_PATH),
+        .protocol = h3_message_pseudo(m, H3_PROTOCOL),
+        .status = (unsigned)strtoul(h3_message_pseudo(m, H3_STATUS), NULL, 10),
         .headers = headers,
-        .header_count = r->field_count,
+        .header_count = m->field_count,
     };
     give_up(r, &head);
     free(headers);
-    forget_message(r);
+    h3_message_forget(r->h3, &r->message);
 }
 
 static void give_request(struct h3_request *r, const struct h3_head *head)
@@ -228,15 +147,16 @@ static void answer_plainly(struct h3_request *r, unsigned status, const char *te
 {
     static const struct header plain = {(const uint8_t *)"content-type", 12,
                                         (const uint8_t *)"text/plain; charset=utf-8", 25};
-    bool is_head = strcmp(pseudo_value(r, METHOD), "HEAD") == 0;
+    const struct h3_message *m = &r->message;
     LOG(r->h3->host->env->log, DEBUG, "request.refused", log_uint("status", status),
-        log_text("method", pseudo_value(r, METHOD)), log_text("path", pseudo_value(r, PATH)));
-    h3_request_respond(r, status, &plain, 1, is_head);
-    if (!is_head) {
+        log_text("method", h3_message_pseudo(m, H3_METHOD)),
+        log_text("path", h3_message_pseudo(m, H3_PATH)));
+    h3_request_respond(r, status, &plain, 1, m->is_head);
+    if (!m->is_head) {
         h3_request_send(r, text, strlen(text));
         h3_request_end(r);
     }
-    forget_message(r);
+    h3_message_forget(r->h3, &r->message);
 }
 
 static bool is_webtransport(const char *protocol)
@@ -246,13 +166,14 @@ static bool is_webtransport(const char *protocol)
 
 static void sort_request(struct h3_request *r)
 {
-    bool is_connect = strcmp(pseudo_value(r, METHOD), "CONNECT") == 0;
-    if (r->too_large) {
+    const struct h3_message *m = &r->message;
+    bool is_connect = strcmp(h3_message_pseudo(m, H3_METHOD), "CONNECT") == 0;
+    if (m->too_large) {
         r->h3->host->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
         answer_plainly(r, 431, "The request's headers are too large.\n");
     } else if (!is_connect) {
         answer_plainly(r, 404, "There is only WebTransport here.\n");
-    } else if (!is_webtransport(pseudo_value(r, PROTOCOL))) {
+    } else if (!is_webtransport(h3_message_pseudo(m, H3_PROTOCOL))) {
         answer_plainly(r, 501, "There is only WebTransport here.\n"); /* RFC 9220, section 3 */
     } else if (!r->h3->settings_in) {
         r->held = true; /* the answer depends on what the client's SETTINGS say */

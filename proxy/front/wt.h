@@ -148,7 +148,7 @@ void wt_refuse_reset(struct wt_session *s);
 void wt_close(struct wt_session *s, uint32_t code, const char *reason, size_t reason_len);
 /* At once and uncleanly: RESET_STREAM and STOP_SENDING on the CONNECT stream. */
 void wt_abort(struct wt_session *s);
-/* WT_DRAIN_SESSION: asks the peer to finish. */
+/* WT_DRAIN_SESSION: asks the peer to finish. Goes out once, however often it is asked for. */
 void wt_drain(struct wt_session *s);
 
 /* NULL while the client's limit on streams is reached (streams_available comes later). */

@@ -85,6 +85,7 @@ struct wt_session {
     struct capsule_reader capsules;
     bool got_close; /* after a CLOSE nothing may come */
     bool aborted;
+    bool drained;      /* WT_DRAIN_SESSION is sent */
     uint32_t own_code; /* of wt_close */
     char own_reason[WT_REASON_MAX];
     size_t own_reason_len;

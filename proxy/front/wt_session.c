@@ -451,8 +451,10 @@ void wt_abort(struct wt_session *s)
 void wt_drain(struct wt_session *s)
 {
     uint8_t bytes[CAPSULE_HEAD_MAX];
-    if (s->state == WT_OPEN)
-        h3_request_send(s->request, bytes, capsule_write_drain(bytes));
+    if (s->state != WT_OPEN || s->drained)
+        return;
+    s->drained = true; /* saying it again says nothing, and what is queued has no other bound */
+    h3_request_send(s->request, bytes, capsule_write_drain(bytes));
 }
 
 bool wt_datagram_send(struct wt_session *s, const void *data, size_t len)

@@ -205,6 +205,56 @@ static void ending_one_of_its_critical_streams_ends_the_connection(void **state)
     }
 }
 
+/* An application may ask for it in a loop, and the client need not read. */
+static void draining_is_said_once(void **state)
+{
+    (void)state;
+    struct raw *r = begin();
+    struct raw_stream *session = raw_session(r);
+    size_t before = session->in_len;
+    for (int i = 0; i < 1000; i++)
+        wt_drain(pair_server_session(r->pair)->wt);
+    raw_settle(r);
+    assert_int_equal(session->in_len - before, 7); /* a DATA frame with the capsule */
+    finish(r);
+}
+
+/* With the dynamic table, ten bytes on the wire are many thousand in memory; and headers that do
+ * not end, or wait for SETTINGS, are kept. */
+static void headers_of_many_requests_are_bounded_together(void **state)
+{
+    enum { REQUESTS = 100, VALUE = 3000 };
+    uint8_t value[VALUE];
+    struct raw_stream *streams[REQUESTS];
+    size_t whole = 0;
+    (void)state;
+    struct raw *r = begin();
+    memset(value, 'x', sizeof(value));
+    raw_write(r->encoder, "3f e1 1f 41 61 7f b9 16"); /* capacity 4096; "a", 3000 bytes */
+    raw_write_bytes(r->encoder, value, sizeof(value));
+    raw_settle(r);
+    for (int i = 0; i < REQUESTS; i++) {
+        streams[i] = raw_open(r, false);
+        /* GET https / of "a", and five times that entry; the last byte is missing */
+        raw_write(streams[i], "01 0e 02 00 d1 d7 c1 50 01 61 80 80 80 80 80");
+    }
+    raw_settle(r);
+    for (int i = 0; i < REQUESTS; i++)
+        raw_write(streams[i], "dd");
+    raw_settle(r);
+    for (int i = 0; i < REQUESTS; i++) {
+        assert_true(streams[i]->in_len > 5);
+        whole += streams[i]->in[4] == 0xdb; /* :status 404; the others get 431 */
+        raw_end(streams[i]);
+    }
+    raw_settle(r);
+    assert_in_range(whole, 1, 8);
+    assert_int_equal(stats_of(r)->faults[FAULT_HEADERS_TOO_LARGE], REQUESTS - whole);
+    assert_int_equal(stats_of(r)->requests, 0);
+    still_serves(r); /* all that was counted has been given back */
+    finish(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +265,8 @@ int main(void)
         cmocka_unit_test(a_stop_before_the_header_is_told_after_it),
         cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
         cmocka_unit_test(ending_one_of_its_critical_streams_ends_the_connection),
+        cmocka_unit_test(draining_is_said_once),
+        cmocka_unit_test(headers_of_many_requests_are_bounded_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
