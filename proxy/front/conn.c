@@ -67,6 +67,12 @@ void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_sui
     *cipher_suite = c->cipher_suite;
 }
 
+void conn_hold(struct conn *c, uint64_t ns)
+{
+    c->held_until_ns = timers_now(c->hub->env->timers) + ns;
+    conn_touch(c);
+}
+
 void conn_keep_alive(struct conn *c, bool on)
 {
     uint64_t ns = c->hub->config.keep_alive_ns;

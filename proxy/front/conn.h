@@ -142,6 +142,9 @@ void conn_touch(struct conn *c);
 /* PINGs after silence, while on (config.keep_alive_ns). */
 void conn_keep_alive(struct conn *c, bool on);
 
+/* Sends nothing for so long, unless the connection ends. */
+void conn_hold(struct conn *c, uint64_t ns);
+
 /* Opens a stream of ours. Returns false if the peer's limit is reached (streams_available comes
  * later). */
 bool conn_stream_open(struct conn *c, bool unidirectional, int64_t *stream_id, void *stream_user);

@@ -67,6 +67,7 @@ struct conn {
     uint16_t tls_version, cipher_suite;
     struct endpoint_peer peer;
     struct timer timer;
+    uint64_t held_until_ns; /* see conn_hold */
     struct turn_flush flush;
     struct turn_grave grave;
     void *user;

@@ -197,6 +197,10 @@ void conn_write(struct conn *c)
 {
     struct flush f = {.c = c, .now = timers_now(c->hub->env->timers)};
     struct batch b = {.c = c};
+    if (f.now < c->held_until_ns) {
+        timer_set(c->hub->env->timers, &c->timer, c->held_until_ns);
+        return;
+    }
     size_t burst = ngtcp2_conn_get_send_quantum(c->quic), sent = 0;
     ngtcp2_ssize n = 0;
 

@@ -19,6 +19,11 @@
 
 #define EARLY_DATAGRAMS      32
 #define EARLY_DATAGRAM_BYTES (64 * 1024)
+/* After the peer's answer to our close we are silent for so long: whatever reaches Chromium before
+ * it has told its page (a bare ACK suffices; on the same machine it takes less than that) makes the
+ * page hear "connection lost" instead of our code, in one of ten closes that meet a stream just
+ * read. */
+#define CLOSE_HOLD_NS (20 * NS_PER_MS)
 
 static const bool moves[WT_STATES][WT_STATES] = {
     [WT_CONNECTING] = {[WT_OPEN] = true, [WT_CLOSING] = true, [WT_ENDED] = true},
@@ -122,6 +127,7 @@ static void finish_by_peer(struct wt_session *s, struct wt_code code, const char
                            size_t reason_len)
 {
     if (s->state == WT_CLOSING) {
+        conn_hold(h3_conn(s->conn->h3), CLOSE_HOLD_NS);
         finish_own_close(s, true, FAULT_NONE);
         return;
     }
