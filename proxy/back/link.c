@@ -20,6 +20,7 @@
 
 #define LENGTH_SIZE   4
 #define RECEIPT_BYTES 16384 /* a receipt that stands for so many is not added to */
+#define PART_SMALL    4096  /* parts up to here are read and kept without ado */
 
 enum link_state {
     LINK_NEW, /* the dial begins with the next flush */
@@ -335,24 +336,42 @@ static void write_out(struct link *l)
 
 /* --- in --- */
 
-/* Grows with what really came, not with what a length claims. */
-static void keep_part(struct link *l, const uint8_t *data, size_t len)
+/* Room for len more bytes. Grows with what really came, not with what a length claims. */
+static uint8_t *reserve_part(struct link *l, size_t len)
 {
-    if (l->part_end + len > l->part_size) {
+    struct link_shared *shared = l->shared;
+    size_t needed = l->part_end + len;
+    if (!l->part && needed > PART_SMALL && shared->spare_part) {
+        l->part = shared->spare_part;
+        l->part_size = shared->spare_part_size;
+        shared->spare_part = NULL;
+    }
+    if (needed > l->part_size) {
         size_t size = l->part_size ? l->part_size : 512;
-        while (size < l->part_end + len)
+        while (size < needed)
             size *= 2;
         l->part = realloc(l->part, size);
         assert(l->part);
         l->part_size = size;
     }
-    memcpy(l->part + l->part_end, data, len);
+    return l->part + l->part_end;
+}
+
+static void keep_part(struct link *l, const uint8_t *data, size_t len)
+{
+    memcpy(reserve_part(l, len), data, len);
     l->part_end += len;
 }
 
 static void drop_part(struct link *l)
 {
-    free(l->part);
+    struct link_shared *shared = l->shared;
+    if (l->part_size > PART_SMALL && l->part_size <= shared->read_size && !shared->spare_part) {
+        shared->spare_part = l->part;
+        shared->spare_part_size = l->part_size;
+    } else {
+        free(l->part);
+    }
     l->part = NULL;
     l->part_begin = l->part_end = l->part_size = 0;
 }
@@ -452,6 +471,32 @@ static void nothing_to_read(struct link *l)
         lose(l, EPIPE);
 }
 
+/* Where the next bytes go: first what a large frame that has begun still needs, so that they are
+ * not copied; the rest to the shared buffer. Returns the bytes of the former. */
+static size_t aim(struct link *l, size_t size, struct iovec into[2], int *count)
+{
+    size_t misses = l->state == LINK_OPEN ? part_misses(l) : 0, most = l->shared->read_size / 4;
+    *count = 0;
+    if (misses > PART_SMALL && l->part_begin == 0) {
+        misses = misses < most ? misses : most;
+        into[(*count)++] = (struct iovec){reserve_part(l, misses), misses};
+    } else {
+        misses = 0;
+    }
+    into[(*count)++] = (struct iovec){l->shared->read_buffer, size};
+    return misses;
+}
+
+static void take_in(struct link *l, size_t of_part, size_t len)
+{
+    size_t kept = len < of_part ? len : of_part;
+    l->part_end += kept;
+    if (kept > 0)
+        deliver_part(l);
+    if (l->state == LINK_OPEN && len > kept)
+        take(l, l->shared->read_buffer, len - kept);
+}
+
 static void read_in(struct link *l)
 {
     struct link_shared *shared = l->shared;
@@ -460,8 +505,10 @@ static void read_in(struct link *l)
         deliver_part(l);
     while (budget > 0 && wants_read(l)) {
         size_t size = budget < shared->read_size ? budget : shared->read_size;
-        struct iovec to = {shared->read_buffer, size};
-        ssize_t n = sock_read(l->sock, &to, 1);
+        struct iovec into[2];
+        int count;
+        size_t of_part = aim(l, size, into, &count);
+        ssize_t n = sock_read(l->sock, into, count);
         if (n <= 0) {
             if (n == 0 || errno != EAGAIN)
                 met_eof(l, n == 0 ? 0 : errno);
@@ -469,9 +516,12 @@ static void read_in(struct link *l)
                 nothing_to_read(l);
             break;
         }
-        budget -= (size_t)n;
+        bool is_all = (size_t)n < of_part + size;
+        budget -= (size_t)n < budget ? (size_t)n : budget;
         if (l->state == LINK_OPEN)
-            take(l, shared->read_buffer, (size_t)n);
+            take_in(l, of_part, (size_t)n);
+        if (is_all && !l->write_gone)
+            break; /* that was all; what comes now is another turn's */
     }
 }
 

@@ -49,6 +49,8 @@ struct link_shared {
     size_t read_size;
     uint8_t *spare_stages[LINK_SPARE_STAGES];
     size_t spare_count;
+    uint8_t *spare_part; /* a large buffer for an incomplete frame, or NULL */
+    size_t spare_part_size;
     size_t links;
 };
 

@@ -9,7 +9,7 @@
 
 #include "back/dial.h"
 
-#define READ_SIZE 65536
+#define READ_SIZE (256 * 1024) /* what a Unix socket holds, and some more */
 
 struct upstream {
     struct dial_target target;
@@ -47,6 +47,7 @@ void upstream_free(struct upstream *u)
     assert(u->shared.links == 0);
     while (u->shared.spare_count > 0)
         free(u->shared.spare_stages[--u->shared.spare_count]);
+    free(u->shared.spare_part);
     free(u->shared.read_buffer);
     dial_target_fini(&u->target);
     free(u);

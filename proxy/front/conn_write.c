@@ -14,7 +14,8 @@
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
-#define BURST_MIN 16384 /* bytes a flush may write whatever the quantum is */
+#define BURST_MIN   16384     /* bytes a flush may write whatever the quantum is */
+#define GRANULARITY NS_PER_MS /* of timers, RFC 9002 section 6.1.2 */
 
 /* Packets that wait in hub->out, from start to end, to be handed over together. */
 struct batch {
@@ -181,12 +182,16 @@ static ngtcp2_ssize write_packet(struct flush *f)
     return finish_packet(f);
 }
 
-static void set_timer(struct conn *c, bool has_more, uint64_t now)
+/* ngtcp2 asks for time when pacing allows the next packet, also if there is none. Then that can
+ * wait; what is written meanwhile comes here again. */
+static void set_timer(struct conn *c, bool has_more, bool is_idle, uint64_t now)
 {
     struct timers *timers = c->hub->env->timers;
     uint64_t due = ngtcp2_conn_get_expiry(c->quic);
     if (has_more && due > now)
         due = now;
+    if (is_idle && due < now + GRANULARITY)
+        due = now + GRANULARITY;
     if (due == UINT64_MAX)
         timer_stop(timers, &c->timer);
     else
@@ -223,5 +228,5 @@ void conn_write(struct conn *c)
     if (n < 0)
         conn_end_by_error(c, (int)n);
     if (!c->ending)
-        set_timer(c, n > 0, f.now);
+        set_timer(c, n > 0, n == 0 && f.pull_ended, f.now);
 }
