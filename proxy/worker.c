@@ -63,6 +63,7 @@ struct worker {
     uv_prepare_t prepare;
     uv_async_t wake;
     uv_poll_t timer_poll;
+    uv_idle_t due; /* active when a deadline has passed already */
     int timer_fd;
     uint64_t armed_ns; /* what the timerfd is set to */
     struct timer drain_timer;
@@ -91,6 +92,15 @@ static uint64_t monotonic_ns(void *clock)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+static void time_is_up(uv_idle_t *due)
+{
+    struct worker *w = due->data;
+
+    uv_idle_stop(due);
+    timers_run(w->env.timers);
+    turn_end(&w->turn);
+}
+
 static void arm_clock(struct worker *w)
 {
     uint64_t next = timers_next(w->env.timers);
@@ -99,12 +109,13 @@ static void arm_clock(struct worker *w)
      * each time. */
     if (next >= w->armed_ns)
         return;
+    if (next <= timers_now(w->env.timers)) { /* do not sleep at all */
+        uv_idle_start(&w->due, time_is_up);
+        return;
+    }
     w->armed_ns = next;
-    /* A time already past fires at once, but all zero would disarm. */
     struct itimerspec at = {
         .it_value = {.tv_sec = (time_t)(next / NS_PER_S), .tv_nsec = (long)(next % NS_PER_S)}};
-    if (next == 0)
-        at.it_value.tv_nsec = 1;
     timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
@@ -253,6 +264,7 @@ static void close_handles(struct worker *w)
     uv_close((uv_handle_t *)&w->prepare, NULL);
     uv_close((uv_handle_t *)&w->wake, NULL);
     uv_close((uv_handle_t *)&w->timer_poll, NULL);
+    uv_close((uv_handle_t *)&w->due, NULL);
 }
 
 static bool step_is_over(const struct worker *w)
@@ -395,12 +407,13 @@ static int make_loop(struct worker *w, char *error, size_t error_size)
             close(w->timer_fd);
         return -1;
     }
+    uv_idle_init(&w->loop, &w->due);
     uv_prepare_init(&w->loop, &w->prepare);
     uv_prepare_start(&w->prepare, before_sleep);
     uv_async_init(&w->loop, &w->wake, woken);
     uv_poll_init(&w->loop, &w->timer_poll, w->timer_fd);
     uv_poll_start(&w->timer_poll, UV_READABLE, clock_polled);
-    w->prepare.data = w->wake.data = w->timer_poll.data = w;
+    w->prepare.data = w->wake.data = w->timer_poll.data = w->due.data = w;
     return 0;
 }
 

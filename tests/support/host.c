@@ -55,6 +55,14 @@ struct packet_address host_parse_address(const char *text)
 
 /* --- the loop --- */
 
+static void time_is_up(uv_idle_t *due)
+{
+    struct host *h = due->data;
+    uv_idle_stop(due);
+    timers_run(h->env.timers);
+    turn_end(&h->turn);
+}
+
 static void arm_clock(struct host *h)
 {
     uint64_t next = timers_next(h->env.timers);
@@ -62,11 +70,13 @@ static void arm_clock(struct host *h)
      * each time. */
     if (next >= h->armed_ns)
         return;
+    if (next <= timers_now(h->env.timers)) { /* do not sleep at all */
+        uv_idle_start(&h->due, time_is_up);
+        return;
+    }
     h->armed_ns = next;
     struct itimerspec at = {
         .it_value = {.tv_sec = (time_t)(next / NS_PER_S), .tv_nsec = (long)(next % NS_PER_S)}};
-    if (next == 0)
-        at.it_value.tv_nsec = 1;
     timerfd_settime(h->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
 }
 
@@ -90,6 +100,7 @@ static void before_sleep(uv_prepare_t *prepare)
         udp_close(h->udp);
         uv_close((uv_handle_t *)&h->prepare, NULL);
         uv_close((uv_handle_t *)&h->timer_poll, NULL);
+        uv_close((uv_handle_t *)&h->due, NULL);
         return;
     }
     arm_clock(h);
@@ -144,11 +155,12 @@ static void open_loop(struct host *h)
     if (h->timer_fd < 0 || uv_loop_init(&h->loop) != 0)
         host_fail("cannot make an event loop");
     h->armed_ns = TIMERS_NEVER;
+    uv_idle_init(&h->loop, &h->due);
     uv_prepare_init(&h->loop, &h->prepare);
     uv_prepare_start(&h->prepare, before_sleep);
     uv_poll_init(&h->loop, &h->timer_poll, h->timer_fd);
     uv_poll_start(&h->timer_poll, UV_READABLE, clock_polled);
-    h->prepare.data = h->timer_poll.data = h;
+    h->prepare.data = h->timer_poll.data = h->due.data = h;
 }
 
 static void open_socket(struct host *h, const struct host_config *config)

@@ -39,6 +39,7 @@ struct host {
     struct log log;
     uv_prepare_t prepare;
     uv_poll_t timer_poll;
+    uv_idle_t due;
     int timer_fd;
     uint64_t armed_ns;
     struct udp *udp;
