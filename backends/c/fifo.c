@@ -1,5 +1,5 @@
 /*
- * fifo.c - bytes in, the same bytes out. Owns one block of memory. Calls nobody.
+ * fifo.c - bytes in, the same bytes out. Owns one block of memory. Calls spare.
  */
 #include "fifo.h"
 
@@ -21,12 +21,10 @@ static void make_room(struct fifo *f, size_t len)
         capacity *= 2;
     if (capacity == f->capacity)
         capacity *= 2; /* there is room, but too little of it is behind the bytes */
-    uint8_t *fresh = malloc(capacity);
-    if (!fresh)
-        abort();
+    uint8_t *fresh = spare_take(f->spare, capacity, &capacity);
     if (f->len > 0)
         memcpy(fresh, f->at + f->head, f->len);
-    free(f->at);
+    spare_give(f->spare, f->at, f->capacity);
     f->at = fresh;
     f->capacity = capacity;
     f->head = 0;
@@ -61,6 +59,6 @@ void fifo_take(struct fifo *f, size_t len)
 
 void fifo_fini(struct fifo *f)
 {
-    free(f->at);
-    *f = (struct fifo){0};
+    spare_give(f->spare, f->at, f->capacity);
+    *f = (struct fifo){.spare = f->spare};
 }

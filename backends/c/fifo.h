@@ -2,7 +2,8 @@
  * fifo - bytes in, the same bytes out, in one piece of memory.
  *
  * It grows as it is written to and is given back when it runs empty; the bound belongs to whoever
- * holds it. All zero is an empty one. Running out of memory ends the process.
+ * holds it. All zero is an empty one; with spare, large memory comes from there and goes there.
+ * Running out of memory ends the process.
  */
 #ifndef BACKENDS_C_FIFO_H
 #define BACKENDS_C_FIFO_H
@@ -10,9 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "spare.h"
+
 struct fifo {
     uint8_t *at;
     size_t capacity, head, len;
+    struct spare *spare; /* or NULL; stays after fifo_fini */
 };
 
 /* Copies len bytes to the end. data must not point into the fifo. */

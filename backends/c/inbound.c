@@ -44,6 +44,8 @@ static bool take_scope(struct sluice_session *s, const uint8_t *body, size_t len
     if (frame > MESSAGE_MAX_FRAME)
         frame = MESSAGE_MAX_FRAME;
     s->frame_payload = frame > 2048 ? frame - 1024 : 1024;
+    if (s->frame_payload > FRAME_PAYLOAD)
+        s->frame_payload = FRAME_PAYLOAD;
     s->phase = SESSION_ASKED;
     s->app->events.session(s, &scope);
     return true;

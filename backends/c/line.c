@@ -1,6 +1,6 @@
 /*
  * line.c - one connection to Sluice. Owns the socket, the unfinished frame, and the backlog.
- * Calls fifo and the system.
+ * Calls fifo, spare and the system.
  *
  * Copies: a byte that is received and sent on in the same turn is copied only by the kernel. One
  * that the socket does not take, or that belongs to the application, is copied once here.
@@ -33,6 +33,7 @@ void line_loop_fini(struct line_loop *loop)
         close(loop->epoll);
     free(loop->buffer);
     free(loop->arena);
+    spare_fini(&loop->spare);
 }
 
 static void watch(struct line *l)
@@ -49,7 +50,11 @@ static void watch(struct line *l)
 
 void line_open(struct line *l, struct line_loop *loop, int fd, void *user)
 {
-    *l = (struct line){.loop = loop, .fd = fd, .user = user, .watched = EPOLLIN};
+    *l = (struct line){.loop = loop,
+                       .fd = fd,
+                       .user = user,
+                       .watched = EPOLLIN,
+                       .backlog = {.spare = &loop->spare}};
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = user};
     if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &ev) != 0)
         abort(); /* out of memory or of watches */
@@ -69,8 +74,8 @@ void line_close(struct line *l)
     close(l->fd);
     l->fd = -1;
     fifo_fini(&l->backlog);
-    free(l->part);
-    free(l->spent);
+    spare_give(&l->loop->spare, l->part, l->part_capacity);
+    spare_give(&l->loop->spare, l->spent, l->spent_capacity);
     l->part = l->spent = NULL;
 }
 
@@ -91,9 +96,7 @@ static void keep(struct line *l, const uint8_t *at, size_t len)
     }
     l->part_size = read_u32(at);
     l->part_have = len - sizeof(l->length);
-    l->part = malloc(l->part_size);
-    if (!l->part)
-        abort();
+    l->part = spare_take(&l->loop->spare, l->part_size, &l->part_capacity);
     memcpy(l->part, at + sizeof(l->length), l->part_have);
 }
 
@@ -165,9 +168,10 @@ enum line_state line_read(struct line *l, line_frame *frame)
     if (l->part) {
         if (l->part_have < l->part_size)
             return LINE_EMPTY;
-        free(l->spent);
+        spare_give(&l->loop->spare, l->spent, l->spent_capacity);
         l->spent = l->part;
         l->spent_size = l->part_size;
+        l->spent_capacity = l->part_capacity;
         l->part = NULL;
         if (!frame(l->user, l->spent, l->spent_size))
             return LINE_STOPPED;
@@ -283,7 +287,7 @@ void line_flush(struct line *l)
     }
     if (l->deaf)
         fifo_fini(&l->backlog);
-    free(l->spent);
+    spare_give(&l->loop->spare, l->spent, l->spent_capacity);
     l->spent = NULL;
     l->loop->current = NULL;
     watch(l);

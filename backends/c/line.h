@@ -37,6 +37,7 @@ struct line_loop {
     uint8_t *buffer; /* LINE_READ bytes */
     uint8_t *arena;  /* LINE_ARENA bytes: copies that are going out */
     size_t arena_used;
+    struct spare spare;   /* for large frames that come in pieces, and for all fifos */
     struct line *current; /* whose turn it is: the slices are its output */
     struct iovec slices[LINE_SLICES];
     size_t slice_count, gathered;
@@ -50,9 +51,9 @@ struct line {
     uint8_t length[4];   /* of a frame whose body has not begun */
     size_t length_have;
     uint8_t *part; /* body of a frame begun */
-    size_t part_have, part_size;
+    size_t part_have, part_size, part_capacity;
     uint8_t *spent; /* body of a finished part, lent until the flush */
-    size_t spent_size;
+    size_t spent_size, spent_capacity;
     uint32_t watched;
     bool paused, deaf; /* deaf: the other side takes nothing any more */
 };

@@ -82,7 +82,7 @@ void session_breathe(struct sluice_session *s)
         s->impatient = true;
         session_stir(s);
     }
-    line_pause(&s->line, s->inbox > INPUT_LIMIT || session_output_room(s) == 0);
+    line_pause(&s->line, s->inbox > INPUT_LIMIT || line_pending(&s->line) > OUTPUT_PAUSE);
 }
 
 static struct message_text text_of(const char *text)

@@ -13,7 +13,9 @@
 #include "sluice_app.h"
 
 enum {
-    OUTPUT_LIMIT = 1 << 20,    /* beyond it streams wait, datagrams are dropped, reading pauses */
+    OUTPUT_LIMIT = 1 << 20,    /* beyond it streams wait, datagrams are dropped */
+    OUTPUT_PAUSE = 128 << 10,  /* beyond it reading pauses: what came would only be copied */
+    FRAME_PAYLOAD = 64 << 10,  /* in one frame, for the other side needs frames whole */
     INPUT_LIMIT = 16 << 20,    /* bytes not taken by the application; beyond it reading pauses */
     QUEUED_LIMIT = 16 << 20,   /* of all streams' queues; beyond it each holds this little: */
     QUEUED_AT_LEAST = 4 << 10, /* so that nobody starves */

@@ -61,6 +61,7 @@ struct sluice_stream *stream_new(struct sluice_session *s, uint64_t id)
     st->can_send = !by_client || !unidirectional;
     st->granted = SLUICE_RECEIVE_WINDOW;
     st->limit = s->stream_window;
+    st->inbox.spare = st->queue.spare = &s->app->loop.spare;
     HASH_ADD(hh, s->streams, id, sizeof(st->id), st);
     return st;
 }
