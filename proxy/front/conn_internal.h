@@ -77,7 +77,7 @@ struct conn {
     bool is_dead;     /* closed was told; waits for the end of the turn */
     bool is_reset;    /* a stateless reset came in */
     struct conn_stream *streams;
-    struct conn_stream *recent; /* of them, looked up last; or NULL */
+    struct conn_stream *recent;     /* of them, looked up last; or NULL */
     size_t orphans, slots_withheld; /* see close_orphan in conn_stream.c */
     size_t datagram_max;
     /* the end */
