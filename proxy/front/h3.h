@@ -157,7 +157,8 @@ void h3_stream_end(struct h3_stream *s);
 void h3_stream_reset(struct h3_stream *s, uint64_t code);
 void h3_stream_stop(struct h3_stream *s, uint64_t code);
 void h3_stream_consumed(struct h3_stream *s, size_t len);
-/* Streams with an order go before those without, the highest first (W3C WebTransport, sendOrder). */
+/* Streams with an order go before those without, the highest first (W3C WebTransport, sendOrder).
+ */
 void h3_stream_set_order(struct h3_stream *s, int64_t send_order);
 /* The holder is done with it. */
 void h3_stream_release(struct h3_stream *s);

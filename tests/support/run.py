@@ -31,6 +31,8 @@ import xml.etree.ElementTree as xml
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = ROOT / "build-results"
 WIRE_TOOLS = ROOT / "build/wire"
+DEBIAN_PYTHON = pathlib.Path("/usr/bin/python3")  # sees the modules that Debian's packages bring
+PYTHON = DEBIAN_PYTHON if DEBIAN_PYTHON.exists() else pathlib.Path(sys.executable)
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 
 SANITIZERS = {
@@ -162,7 +164,7 @@ def tail(text, lines=60):
 # lint prints its own results, one a line: "ok NAME" or "not ok NAME", findings indented below.
 def run_lint(suite, env):
     results = []
-    status, output = run_watched(suite, [sys.executable, ROOT / suite.what / "lint.py"], env,
+    status, output = run_watched(suite, [PYTHON, ROOT / suite.what / "lint.py"], env,
                                  re.compile(r"^(not )?ok "))
     for line in output.splitlines():
         found = re.match(r"(ok|not ok|skip) ([^:]*)(?:: (.*))?", line)
@@ -220,7 +222,7 @@ def run_meson(suite, env):
 
 def python_for(suite):
     """The wire tests have packages of their own, see tests/wire/setup.sh."""
-    return WIRE_TOOLS / "venv/bin/python" if uses_wire(suite) else sys.executable
+    return WIRE_TOOLS / "venv/bin/python" if uses_wire(suite) else PYTHON
 
 
 def run_pytest(suite, env):
@@ -249,7 +251,7 @@ def run_fuzz(suite, env):
         corpus.mkdir(exist_ok=True)
         writer = ROOT / suite.what / f"{target.name.replace('fuzz_', 'corpus_')}.py"
         if writer.exists():
-            subprocess.run([sys.executable, writer, corpus], check=True, env=env)
+            subprocess.run([PYTHON, writer, corpus], check=True, env=env)
         status, output = run_watched(
             suite, [target, f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-max_len=4096",
                     f"-artifact_prefix={OUT}/{target.name}-", corpus], env, re.compile("^#"))

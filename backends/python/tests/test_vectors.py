@@ -11,8 +11,9 @@ from test_link import Collector, PretendTransport, pretend
 
 from sluice import ProtocolError, SessionClosed
 from sluice.asgi import AsgiSession
+from sluice.checks import check, check_scope
 from sluice.frame import Decoder, encode
-from sluice.link import Link, check, check_scope
+from sluice.link import Link
 
 DIRECTORY = Path(__file__).parents[3] / "protocol" / "vectors"
 if not DIRECTORY.exists():
