@@ -1,0 +1,53 @@
+/*
+ * budget - adds up at every level; refuses where it does not fit.
+ */
+#include "base/budget.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+void budget_init(struct budget *b, struct budget *parent, uint64_t limit, uint64_t *gauge)
+{
+    *b = (struct budget){.parent = parent, .limit = limit, .gauge = gauge};
+}
+
+void budget_fini(struct budget *b)
+{
+    assert(b->used == 0);
+    (void)b;
+}
+
+static bool fits(const struct budget *b, uint64_t bytes)
+{
+    for (; b; b = b->parent)
+        if (b->used > b->limit || bytes > b->limit - b->used)
+            return false;
+    return true;
+}
+
+bool budget_reserve(struct budget *b, uint64_t bytes)
+{
+    if (!fits(b, bytes))
+        return false;
+    budget_charge(b, bytes);
+    return true;
+}
+
+void budget_charge(struct budget *b, uint64_t bytes)
+{
+    for (; b; b = b->parent) {
+        b->used += bytes;
+        if (b->gauge)
+            *b->gauge += bytes;
+    }
+}
+
+void budget_release(struct budget *b, uint64_t bytes)
+{
+    for (; b; b = b->parent) {
+        assert(bytes <= b->used);
+        b->used -= bytes;
+        if (b->gauge)
+            *b->gauge -= bytes;
+    }
+}
