@@ -22,6 +22,7 @@ enum kind {
     NUMBER,   /* min to max */
     AUTO,     /* the same, or "auto", which is 0 */
     SIZE,     /* bytes, or with K, M, G */
+    MEMORY,   /* the same, or "auto", which is 0 */
     DURATION, /* with ms, s, m, h; stored in nanoseconds */
     LEVEL,    /* of the log */
     LISTEN,   /* HOST:PORT */
@@ -81,16 +82,26 @@ static const struct row rows[] = {
     {AUTO, "max-sessions", "N|auto", AT(max_sessions), "auto", 1, 10000000,
      "Sessions at once; one more is answered 503. 'auto' follows from the limit on open files. "
      "Each worker takes its share."},
+    {MEMORY, "memory", "SIZE|auto", AT(memory), "auto", 16 * MIB, 1024 * GIB,
+     "Memory that all connections and sessions together may hold or have promised; then windows "
+     "stop growing and new sessions are answered 503. 'auto' is half of what this machine or "
+     "container has. Each worker takes its share."},
+    {SIZE, "connection-memory", "SIZE", AT(connection_memory), "16M", MIB, GIB,
+     "The same for one client's connection, from which its windows grow."},
+    {SIZE, "session-memory", "SIZE", AT(session_memory), "16M", MIB, GIB,
+     "The same for one session's way to and from the application."},
     {NUMBER, "max-streams", "N", AT(max_streams), "1000", 1, 1000000,
      "Streams of each kind that a client may have open at once."},
     {SIZE, "max-header", "SIZE", AT(max_header), "32K", KIB, 64 * KIB,
      "Headers of a request; a larger one is answered 431."},
     {SIZE, "connection-window", "SIZE", AT(connection_window), "8M", 64 * KIB, GIB,
-     "Bytes that a client may send ahead of the application, on all streams together."},
+     "Bytes that a client may send ahead of the application, on all streams together: the "
+     "most. It begins with less and gets more while it uses that up fast."},
     {SIZE, "stream-window", "SIZE", AT(stream_window), "1M", 16 * KIB, GIB,
      "The same on one stream."},
     {SIZE, "app-session-window", "SIZE", AT(app_session_window), "8M", 64 * KIB, GIB,
-     "Bytes that the application may send ahead of a client, on all streams together."},
+     "Bytes that the application may send ahead of a client, on all streams together: the "
+     "most, as above."},
     {SIZE, "app-stream-window", "SIZE", AT(app_stream_window), "1M", 16 * KIB, GIB,
      "The same on one stream."},
     {NUMBER, "max-pending-streams", "N", AT(max_pending_streams), "1000", 1, 1000000,
@@ -241,11 +252,16 @@ static bool parse_duration(const char *text, uint64_t *number)
     return false;
 }
 
+static bool is_size(const struct row *row)
+{
+    return row->kind == SIZE || row->kind == MEMORY;
+}
+
 static void format_number(const struct row *row, uint64_t number, char to[32])
 {
-    if (row->kind == SIZE && number >= MIB && number % MIB == 0)
+    if (is_size(row) && number >= MIB && number % MIB == 0)
         snprintf(to, 32, "%" PRIu64 "M", number / MIB);
-    else if (row->kind == SIZE && number >= KIB && number % KIB == 0)
+    else if (is_size(row) && number >= KIB && number % KIB == 0)
         snprintf(to, 32, "%" PRIu64 "K", number / KIB);
     else if (row->kind == DURATION && number % NS_PER_S == 0)
         snprintf(to, 32, "%" PRIu64 "s", number / NS_PER_S);
@@ -261,14 +277,15 @@ static bool set_number(struct config *c, const struct row *row, const char *text
     static const char *const kinds[] = {[NUMBER] = "a number",
                                         [AUTO] = "a number or 'auto'",
                                         [SIZE] = "a size such as 64K",
+                                        [MEMORY] = "a size such as 512M, or 'auto'",
                                         [DURATION] = "a time such as 500ms or 10s"};
     uint64_t number = 0;
-    bool right = row->kind == SIZE       ? parse_size(text, &number)
+    bool right = is_size(row)            ? parse_size(text, &number)
                  : row->kind == DURATION ? parse_duration(text, &number)
                                          : parse_number(text, &number);
     char min[32], max[32];
 
-    if (row->kind == AUTO && strcmp(text, "auto") == 0) {
+    if ((row->kind == AUTO || row->kind == MEMORY) && strcmp(text, "auto") == 0) {
         *(uint64_t *)((char *)c + row->offset) = 0;
         return true;
     }
@@ -335,6 +352,7 @@ static bool set(struct config *c, const struct row *row, const char *text, char 
     case NUMBER:
     case AUTO:
     case SIZE:
+    case MEMORY:
     case DURATION:
         return set_number(c, row, text, error, size);
     case LEVEL:

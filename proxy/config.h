@@ -35,6 +35,8 @@ struct config {
     uint64_t kernel_buffer;
 
     uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
+    uint64_t memory;       /* of all workers together; 0: half of the machine's */
+    uint64_t connection_memory, session_memory;
     uint64_t max_streams;
     uint64_t max_header;
     uint64_t connection_window, stream_window;

@@ -114,6 +114,9 @@ static void free_when_both_ended(struct session *s)
     timer_stop(r->env->timers, &s->stall);
     timer_stop(r->env->timers, &s->error_due);
     turn_untouch(r->env->turn, &s->flush);
+    window_fini(&s->account.window);
+    budget_release(&s->memory, SESSION_COST + s->excess);
+    budget_fini(&s->memory);
     LIST_REMOVE(s, entry);
     r->count--;
     gate_leave(&r->gate);
@@ -294,7 +297,11 @@ static void link_opened(void *user)
     struct session *s = user;
     if (s->state != SESSION_CONNECTING)
         return;
-    assert(link_room(s->link) >= s->scope_len + 4);
+    if (link_room(s->link) <
+        s->scope_len + 4) { /* a stage is large enough, but there is no memory */
+        fail(s, FAULT_MEMORY_SESSION, 503);
+        return;
+    }
     link_send(s->link, s->scope, s->scope_len);
     free(s->scope);
     s->scope = NULL;
@@ -434,21 +441,29 @@ static void init_id(struct session *s)
     snprintf(s->id, sizeof s->id, "%016" PRIx64, random);
 }
 
+/* What it costs, and the first window of the application. NULL if there is no memory left for it.
+ */
 static struct session *new_session(struct relay *r, struct wt_session *wt)
 {
     struct session *s = calloc(1, sizeof *s);
     assert(s);
+    budget_init(&s->memory, r->env->memory,
+                r->config.session_memory ? r->config.session_memory : UINT64_MAX, NULL);
+    account_init(&s->account, FIRST_SESSION_WINDOW, r->config.session_window, &s->memory);
+    if (!budget_reserve(&s->memory, SESSION_COST + s->account.window.size)) {
+        free(s);
+        return NULL;
+    }
     s->relay = r;
     s->wt = wt;
     s->receive_window = s->up_limit = UINT64_MAX;
-    s->account.window = s->account.announced = r->config.session_window;
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->pending[0]);
     TAILQ_INIT(&s->pending[1]);
     size_t bytes = r->config.datagram_queue * DATAGRAM_AVERAGE;
     dgramq_init(&s->datagrams, r->config.datagram_queue,
                 bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
-                &r->env->stats->datagrams_dropped);
+                &r->env->stats->datagrams_dropped, &s->memory);
     timer_init(&s->deadline, deadline_fired, s);
     timer_init(&s->stall, stall_fired, s);
     timer_init(&s->error_due, news_error_due, s);
@@ -477,6 +492,11 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         return;
     }
     struct session *s = new_session(r, wt);
+    if (!s) {
+        gate_leave(&r->gate);
+        refuse_at_gate(r, wt, FAULT_MEMORY_SESSION);
+        return;
+    }
     wt_session_set_user(wt, s);
     describe_client(s, request);
     if (!scope_build(s, request)) {
@@ -487,7 +507,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         return;
     }
     rules_init(&s->rules, s->offered, s->offered_count);
-    s->link = upstream_connect(r->upstream, &ops_of_link, s);
+    s->link = upstream_connect(r->upstream, &ops_of_link, s, &s->memory);
 }
 
 static const struct wt_ops ops_of_wt = {

@@ -18,8 +18,10 @@ struct wt_ops;
 struct wt_host;
 
 struct relay_config {
-    size_t stream_window;       /* bytes an application may send ahead on one stream */
-    size_t session_window;      /* and on all streams of a session together */
+    /* Bytes an application may send ahead: the largest; it begins with less. */
+    size_t stream_window;
+    size_t session_window;      /* on all streams of a session together */
+    uint64_t session_memory;    /* bytes held and promised for one session; 0: no limit */
     size_t max_pending_streams; /* streams opened by the application beyond the client's limit */
     size_t max_frame;
     size_t datagram_queue; /* datagrams waiting for one application */

@@ -33,7 +33,9 @@
 #include "base/siphash.h"
 #include "base/stats.h"
 #include "base/timers.h"
+#include "base/budget.h"
 #include "base/turn.h"
+#include "base/window.h"
 #include "front/wt.h"
 #include "gate.h"
 #include "protocol/message.h"
@@ -90,8 +92,14 @@ enum session_news {
  * client has not acknowledged. */
 struct account {
     uint64_t sent, released, announced;
-    size_t window;
+    struct window window;
 };
+
+/* What an application may send ahead at first. */
+#define FIRST_SESSION_WINDOW (128 * 1024)
+#define FIRST_STREAM_WINDOW  (64 * 1024)
+/* What a session costs besides its window and what its link keeps. */
+#define SESSION_COST (16 * 1024)
 
 struct session {
     struct relay *relay;
@@ -129,7 +137,9 @@ struct session {
     uint64_t error_second_ns; /* when the present second of errors began */
     unsigned errors_told;     /* in it */
 
+    struct budget memory;
     struct account account;
+    uint64_t excess;     /* bytes held beyond the window, charged to memory: a frame at most */
     size_t streams_over; /* hold more than their window */
     size_t undelivered;  /* streams whose end the client has not acknowledged */
     bool paused;         /* the link is, for want of credit */
@@ -228,6 +238,7 @@ void streams_free(struct session *s);
 bool stream_is_by_app(uint64_t id);
 bool stream_is_uni(uint64_t id);
 
+void account_init(struct account *a, size_t first, size_t largest, struct budget *memory);
 uint64_t account_held(const struct account *a);
 /* The application sent len bytes; they are held until stream_released. */
 void stream_charged(struct stream *st, size_t len);

@@ -111,7 +111,7 @@ static bool tell_credit(struct session *s)
 {
     if (!(s->news & NEWS_SESSION_CREDIT))
         return true;
-    uint64_t limit = s->account.released + s->account.window;
+    uint64_t limit = s->account.released + s->account.window.size;
     struct message m = {.type = MESSAGE_CREDIT, .limit = {true, limit}};
     if (!news_send(s, &m))
         return false;

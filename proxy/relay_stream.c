@@ -36,8 +36,8 @@ struct stream *stream_new(struct session *s, uint64_t id, struct wt_stream *wt)
     st->client_ended = st->up_over;
     st->down = !by_app && st->unidirectional ? DOWN_OVER : DOWN_OPEN;
     st->up_limit = s->receive_window;
-    st->account.window = s->relay->config.stream_window;
-    st->account.announced = st->account.window;
+    account_init(&st->account, FIRST_STREAM_WINDOW, s->relay->config.stream_window,
+                 NULL); /* the session's window pays */
     recvq_init(&st->queue, &stats->receive_bytes);
     recvq_init(&st->backlog, &stats->send_bytes);
     HASH_ADD(hh, s->streams, id, sizeof st->id, st);
@@ -105,6 +105,12 @@ void streams_free(struct session *s)
 
 /* --- accounts --- */
 
+void account_init(struct account *a, size_t first, size_t largest, struct budget *memory)
+{
+    window_init(&a->window, first < largest ? first : largest, largest, memory);
+    a->announced = a->window.size;
+}
+
 uint64_t account_held(const struct account *a)
 {
     return a->sent - a->released;
@@ -113,8 +119,8 @@ uint64_t account_held(const struct account *a)
 /* A new limit is worth a message when a quarter of the window has been freed. */
 static bool is_worth_telling(const struct account *a)
 {
-    uint64_t freed = a->released + a->window - a->announced;
-    return freed > 0 && freed >= a->window / 4;
+    uint64_t freed = a->released + a->window.size - a->announced;
+    return freed > 0 && freed >= a->window.size / 4;
 }
 
 static void session_credit(struct session *s)
@@ -127,7 +133,7 @@ static void session_credit(struct session *s)
 
 static void note_window(struct stream *st)
 {
-    bool over = account_held(&st->account) > st->account.window;
+    bool over = account_held(&st->account) > st->account.window.size;
     if (over == st->over_window)
         return;
     st->over_window = over;
@@ -137,22 +143,44 @@ static void note_window(struct stream *st)
         st->session->streams_over--;
 }
 
+/* An application that ignores credit is held up, but by then its frame is here. */
+static void note_excess(struct session *s)
+{
+    uint64_t held = account_held(&s->account), size = s->account.window.size;
+    uint64_t excess = held > size ? held - size : 0;
+    if (excess > s->excess)
+        budget_charge(&s->memory, excess - s->excess);
+    else
+        budget_release(&s->memory, s->excess - excess);
+    s->excess = excess;
+}
+
+static void take_from_window(struct account *a, uint64_t len, uint64_t now_ns, uint64_t rtt_ns)
+{
+    a->released += len;
+    window_taken(&a->window, len, now_ns, rtt_ns);
+}
+
 void stream_charged(struct stream *st, size_t len)
 {
     st->account.sent += len;
     st->session->account.sent += len;
     note_window(st);
+    note_excess(st->session);
 }
 
 void stream_released(struct stream *st, uint64_t len)
 {
     struct session *s = st->session;
     assert(len <= account_held(&st->account));
-    if (st->over_window || account_held(&s->account) > s->account.window)
-        timer_stop(s->relay->env->timers, &s->stall); /* it moves: the wait begins anew */
-    st->account.released += len;
-    s->account.released += len;
+    struct timers *timers = s->relay->env->timers;
+    uint64_t now = timers_now(timers), rtt = s->wt ? wt_session_rtt(s->wt) : 0;
+    if (st->over_window || s->excess > 0)
+        timer_stop(timers, &s->stall); /* it moves: the wait begins anew */
+    take_from_window(&st->account, len, now, rtt);
+    take_from_window(&s->account, len, now, rtt);
     note_window(st);
+    note_excess(s);
     session_credit(s);
     if (st->down == DOWN_OPEN && is_worth_telling(&st->account)) {
         st->news |= NEWS_CREDIT;
@@ -171,8 +199,7 @@ void session_charged_for_nothing(struct session *s, size_t len)
 void session_watch_credit(struct session *s)
 {
     struct timers *timers = s->relay->env->timers;
-    bool over = session_listens(s) &&
-                (s->streams_over > 0 || account_held(&s->account) > s->account.window);
+    bool over = session_listens(s) && (s->streams_over > 0 || s->excess > 0);
     if (over && !timer_is_set(&s->stall))
         timer_set(timers, &s->stall, timers_now(timers) + s->relay->config.stall_timeout_ns);
     if (over == s->paused || !s->link)

@@ -268,7 +268,7 @@ static bool tell(struct stream *st, unsigned flag, struct message m)
 
 static bool tell_credit(struct stream *st)
 {
-    uint64_t limit = st->account.released + st->account.window;
+    uint64_t limit = st->account.released + st->account.window.size;
     if (!(st->news & NEWS_CREDIT))
         return true;
     struct message m = {.type = MESSAGE_CREDIT, .limit = {true, limit}};

@@ -226,6 +226,26 @@ static unsigned processors(void)
     return count < 1 ? 1 : count > ENDPOINT_MAX_WORKERS ? ENDPOINT_MAX_WORKERS : (unsigned)count;
 }
 
+/* A container's limit, or 0. */
+static uint64_t memory_of_container(void)
+{
+    uint64_t bytes = 0;
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (!f)
+        return 0;
+    if (fscanf(f, "%" SCNu64, &bytes) != 1) /* "max" */
+        bytes = 0;
+    fclose(f);
+    return bytes;
+}
+
+static uint64_t memory_of_machine(void)
+{
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t container = memory_of_container();
+    return container && container < machine ? container : machine;
+}
+
 /* --- the workers --- */
 
 static struct wt_config wt_config_of(const struct server *s)
@@ -236,6 +256,7 @@ static struct wt_config wt_config_of(const struct server *s)
                               .is_server = true,
                               .connection_window = c->connection_window,
                               .stream_window = c->stream_window,
+                              .connection_memory = c->connection_memory,
                               .max_streams_bidi = c->max_streams,
                               .max_streams_uni = c->max_streams,
                               /* what the application may send, and the stream's header */
@@ -271,6 +292,7 @@ static struct relay_config relay_config_of(const struct server *s)
 
     return (struct relay_config){.stream_window = c->app_stream_window,
                                  .session_window = c->app_session_window,
+                                 .session_memory = c->session_memory,
                                  .max_pending_streams = c->max_pending_streams,
                                  .max_frame = c->max_frame,
                                  .datagram_queue = c->datagram_queue,
@@ -407,6 +429,7 @@ static int start(struct server *s, char *error, size_t error_size)
     wc.upstream = upstream_config_of(s);
     wc.relay = relay_config_of(s);
     wc.drain_timeout_ns = s->config->drain_timeout;
+    wc.memory = (s->config->memory ? s->config->memory : memory_of_machine() / 2) / wc.count;
     if (make_workers(s, &wc, error, error_size) < 0)
         return -1;
     steer(s, &wc);

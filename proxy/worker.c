@@ -25,6 +25,7 @@
 #include <uv.h>
 
 #include "address.h"
+#include "base/budget.h"
 #include "base/env.h"
 #include "base/timers.h"
 #include "base/turn.h"
@@ -69,6 +70,7 @@ struct worker {
     struct timer drain_timer;
 
     struct env env;
+    struct budget memory;
     struct turn turn;
     struct stats stats;
     struct inbox inbox;
@@ -392,7 +394,9 @@ static void make_env(struct worker *w)
     w->env = (struct env){.timers = timers_new(monotonic_ns, NULL),
                           .turn = &w->turn,
                           .stats = &w->stats,
-                          .log = &w->config.log};
+                          .log = &w->config.log,
+                          .memory = &w->memory};
+    budget_init(&w->memory, NULL, w->config.memory, &w->stats.memory_bytes);
     tls_random(w->env.hash_key, sizeof(w->env.hash_key));
     timer_init(&w->drain_timer, drain_over, w);
     w->armed_ns = TIMERS_NEVER;

@@ -38,6 +38,7 @@ struct worker_config {
     struct upstream_config upstream;
     struct relay_config relay;
     uint64_t drain_timeout_ns;
+    uint64_t memory; /* bytes that everything in it may hold and promise */
 };
 
 /* Called on the worker's thread. */

@@ -14,11 +14,13 @@
 
 #include "back/dial.h"
 #include "back/sock.h"
+#include "base/budget.h"
 #include "base/stats.h"
 #include "base/timers.h"
 #include "base/turn.h"
 
 #define LENGTH_SIZE   4
+#define STARVED_NS    (20 * NS_PER_MS)
 #define RECEIPT_BYTES 16384 /* a receipt that stands for so many is not added to */
 #define PART_SMALL    4096  /* parts up to here are read and kept without ado */
 
@@ -64,6 +66,8 @@ struct link {
     uint8_t *part; /* read and not handed up yet: part_begin to part_end */
     size_t part_begin, part_end, part_size;
 
+    struct budget *memory;
+    struct timer starved; /* asks again for memory for a stage */
     struct turn_flush flush;
     struct turn_grave grave;
     struct timer linger;
@@ -81,6 +85,8 @@ static void touch(struct link *l)
 static void give_stage_back(struct link *l)
 {
     struct link_shared *shared = l->shared;
+    if (l->stage)
+        budget_release(l->memory, shared->stage_size);
     if (l->stage && shared->spare_count < LINK_SPARE_STAGES)
         shared->spare_stages[shared->spare_count++] = l->stage;
     else
@@ -101,6 +107,7 @@ static void end_link(struct link *l, enum fault fault, int error, const char *te
     l->sock = NULL;
     l->state = LINK_ENDED;
     timer_stop(l->shared->env->timers, &l->linger);
+    timer_stop(l->shared->env->timers, &l->starved);
     snprintf(l->end_text, sizeof l->end_text, "%s", text);
     l->end = (struct link_end){fault, error, l->end_text};
     touch(l);
@@ -123,17 +130,19 @@ static void lose(struct link *l, int error)
 static void free_link(void *owner)
 {
     struct link *l = owner;
-    give_stage_back(l);
     free(l->receipts);
-    free(l->part);
     free(l);
 }
+
+static void drop_part(struct link *l);
 
 static void report_closed(struct link *l)
 {
     struct env *env = l->shared->env;
     l->shared->links--;
     env->stats->links--;
+    give_stage_back(l);
+    drop_part(l);
     turn_bury(env->turn, &l->grave, free_link, l);
     l->ops->closed(l->user, &l->end);
 }
@@ -155,9 +164,32 @@ static void want(struct link *l)
 
 /* --- out --- */
 
-size_t link_room(const struct link *l)
+static bool take_stage(struct link *l)
 {
-    if (l->state != LINK_OPEN || l->write_gone)
+    struct link_shared *shared = l->shared;
+    struct timers *timers = shared->env->timers;
+    if (l->stage)
+        return true;
+    if (!budget_reserve(l->memory, shared->stage_size)) {
+        timer_set(timers, &l->starved, timers_now(timers) + STARVED_NS);
+        return false;
+    }
+    l->stage = shared->spare_count ? shared->spare_stages[--shared->spare_count]
+                                   : malloc(shared->stage_size);
+    assert(l->stage);
+    touch(l);
+    return true;
+}
+
+static void starved_fired(void *owner)
+{
+    struct link *l = owner;
+    l->ops->writable(l->user);
+}
+
+size_t link_room(struct link *l)
+{
+    if (l->state != LINK_OPEN || l->write_gone || !take_stage(l))
         return 0;
     return l->shared->stage_size - l->staged;
 }
@@ -173,12 +205,6 @@ static void put_u32(uint8_t *to, size_t value)
 static uint8_t *add_to_stage(struct link *l, size_t len)
 {
     assert(len <= link_room(l));
-    if (!l->stage) {
-        struct link_shared *shared = l->shared;
-        l->stage = shared->spare_count ? shared->spare_stages[--shared->spare_count]
-                                       : malloc(shared->stage_size);
-        assert(l->stage);
-    }
     uint8_t *at = l->stage + l->staged;
     l->staged += len;
     touch(l);
@@ -221,7 +247,7 @@ bool link_extends(const struct link *l, const void *key)
     return key && l->open_key == key;
 }
 
-size_t link_append_room(const struct link *l)
+size_t link_append_room(struct link *l)
 {
     if (!l->open_key)
         return 0;
@@ -316,8 +342,11 @@ static void drop_sent(struct link *l)
 
 static void write_out(struct link *l)
 {
-    if (!l->sock || l->staged == l->sent)
+    if (!l->sock || l->staged == l->sent) {
+        if (l->staged == l->sent)
+            give_stage_back(l);
         return;
+    }
     l->open_key = NULL;
     l->offered = l->written + (l->staged - l->sent);
     ssize_t n = sock_write(l->sock, l->stage + l->sent, l->staged - l->sent);
@@ -345,6 +374,7 @@ static uint8_t *reserve_part(struct link *l, size_t len)
         l->part = shared->spare_part;
         l->part_size = shared->spare_part_size;
         shared->spare_part = NULL;
+        budget_charge(l->memory, l->part_size);
     }
     if (needed > l->part_size) {
         size_t size = l->part_size ? l->part_size : 512;
@@ -352,6 +382,7 @@ static uint8_t *reserve_part(struct link *l, size_t len)
             size *= 2;
         l->part = realloc(l->part, size);
         assert(l->part);
+        budget_charge(l->memory, size - l->part_size); /* at most a frame */
         l->part_size = size;
     }
     return l->part + l->part_end;
@@ -366,6 +397,7 @@ static void keep_part(struct link *l, const uint8_t *data, size_t len)
 static void drop_part(struct link *l)
 {
     struct link_shared *shared = l->shared;
+    budget_release(l->memory, l->part_size);
     if (l->part_size > PART_SMALL && l->part_size <= shared->read_size && !shared->spare_part) {
         shared->spare_part = l->part;
         shared->spare_part_size = l->part_size;
@@ -614,13 +646,16 @@ static void linger_fired(void *owner)
     end_link(owner, FAULT_NONE, 0, "the application did not close its end in time");
 }
 
-struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user)
+struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user,
+                       struct budget *memory)
 {
     struct link *l = calloc(1, sizeof *l);
     assert(l);
     l->shared = shared;
     l->ops = ops;
     l->user = user;
+    l->memory = memory;
+    timer_init(&l->starved, starved_fired, l);
     turn_flush_init(&l->flush, TURN_BACK, flush, l);
     timer_init(&l->linger, linger_fired, l);
     shared->links++;

@@ -30,6 +30,7 @@
 #include "base/env.h"
 #include "base/fault.h"
 
+struct budget;
 struct dial_target;
 struct link;
 
@@ -78,12 +79,14 @@ struct link_ops {
     void (*closed)(void *user, const struct link_end *end);
 };
 
-/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns. */
-struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user);
+/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns.
+ * memory pays for what the link keeps; it must be in place until closed(). */
+struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user,
+                       struct budget *memory);
 
-/* Bytes that fit into the stage now. 0 before opened(), after link_finish and once the other side
- * is gone. */
-size_t link_room(const struct link *l);
+/* Bytes that fit into the stage now. 0 before opened(), after link_finish, once the other side is
+ * gone, and while there is no memory for a stage (writable() comes then, too). */
+size_t link_room(struct link *l);
 /* Stages a whole frame: the length is written by link, body is copied. Needs len + 4 <=
  * link_room(). Closes an open frame. */
 void link_send(struct link *l, const void *body, size_t len);
@@ -96,7 +99,7 @@ void link_open_frame(struct link *l, const void *key, const void *head, size_t l
  * written. key is only compared. */
 bool link_extends(const struct link *l, const void *key);
 /* Bytes that the open frame still takes: bounded by the stage and by max_frame. */
-size_t link_append_room(const struct link *l);
+size_t link_append_room(struct link *l);
 /* Adds to the open frame. Needs len <= link_append_room(). */
 void link_append(struct link *l, const void *data, size_t len);
 /* Overwrites one byte of the open frame's head (stream_ended becomes true when the end follows its

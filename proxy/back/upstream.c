@@ -53,9 +53,10 @@ void upstream_free(struct upstream *u)
     free(u);
 }
 
-struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user)
+struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user,
+                              struct budget *memory)
 {
-    return link_open(&u->shared, ops, user);
+    return link_open(&u->shared, ops, user, memory);
 }
 
 size_t upstream_largest(const struct upstream *u)

@@ -29,8 +29,10 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
 /* No link may be alive. */
 void upstream_free(struct upstream *u);
 
-/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns. */
-struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user);
+/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns.
+ * memory pays for what the link keeps, until closed(). */
+struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user,
+                              struct budget *memory);
 /* Bytes of the largest frame that fits into an empty stage. */
 size_t upstream_largest(const struct upstream *u);
 /* The address as given, for logs. */

@@ -1,11 +1,13 @@
 /*
- * dgramq - a list of copies of datagrams, oldest first. Calls nobody.
+ * dgramq - a list of copies of datagrams, oldest first. Calls budget.
  */
 #include "base/dgramq.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/budget.h"
 
 struct dgramq_item {
     STAILQ_ENTRY(dgramq_item) entry;
@@ -14,10 +16,13 @@ struct dgramq_item {
 };
 
 void dgramq_init(struct dgramq *q, size_t max_count, size_t max_bytes, uint64_t *waiting,
-                 uint64_t *dropped)
+                 uint64_t *dropped, struct budget *budget)
 {
-    *q = (struct dgramq){
-        .max_count = max_count, .max_bytes = max_bytes, .waiting = waiting, .dropped = dropped};
+    *q = (struct dgramq){.max_count = max_count,
+                         .max_bytes = max_bytes,
+                         .waiting = waiting,
+                         .dropped = dropped,
+                         .budget = budget};
     STAILQ_INIT(&q->items);
 }
 
@@ -27,21 +32,34 @@ void dgramq_fini(struct dgramq *q)
         dgramq_pop(q);
 }
 
-static void count_dropped(struct dgramq *q)
+static void drop_oldest(struct dgramq *q)
 {
+    dgramq_pop(q);
     if (q->dropped)
         ++*q->dropped;
 }
 
+/* Makes room by dropping; false if there is none even in the empty queue. */
+static bool make_room(struct dgramq *q, size_t len)
+{
+    if (len > q->max_bytes || q->max_count == 0)
+        return false;
+    while (q->count == q->max_count || len > q->max_bytes - q->bytes)
+        drop_oldest(q);
+    while (q->budget && !budget_reserve(q->budget, sizeof(struct dgramq_item) + len)) {
+        if (q->count == 0)
+            return false;
+        drop_oldest(q);
+    }
+    return true;
+}
+
 void dgramq_push(struct dgramq *q, const void *data, size_t len)
 {
-    if (len > q->max_bytes || q->max_count == 0) {
-        count_dropped(q);
+    if (!make_room(q, len)) {
+        if (q->dropped)
+            ++*q->dropped;
         return;
-    }
-    while (q->count == q->max_count || len > q->max_bytes - q->bytes) {
-        dgramq_pop(q);
-        count_dropped(q);
     }
     struct dgramq_item *item = malloc(sizeof(*item) + len);
     assert(item);
@@ -76,5 +94,7 @@ void dgramq_pop(struct dgramq *q)
     q->bytes -= item->len;
     if (q->waiting)
         --*q->waiting;
+    if (q->budget)
+        budget_release(q->budget, sizeof(*item) + item->len);
     free(item);
 }

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+struct budget;
 struct timers;
 struct turn;
 struct stats;
@@ -20,6 +21,7 @@ struct env {
     struct turn *turn;     /* what to flush and what to free when the present callback has ended */
     struct stats *stats;   /* counters and gauges of this worker */
     struct log *log;       /* where events are told */
+    struct budget *memory; /* what this worker may hold and promise */
     uint8_t hash_key[16];  /* random; for tables whose keys a peer chooses */
 };
 

@@ -28,6 +28,8 @@ enum fault_reach {
     X(HANDSHAKE_TIMEOUT, "handshake_timeout", CONNECTION,                                          \
       "the handshake was not finished in time")                                                    \
     X(PEER_CLOSED, "peer_closed", CONNECTION, "the peer closed the connection with an error")      \
+    X(MEMORY_CONNECTION, "memory_connection", CONNECTION,                                          \
+      "there was no memory left for another connection")                                           \
     /* connection: front/h3*.c */                                                                  \
     X(H3_PROTOCOL, "h3_protocol", CONNECTION, "the peer broke a rule of HTTP/3")                   \
     X(H3_SETTINGS, "h3_settings", CONNECTION, "the peer's SETTINGS are not legal")                 \
@@ -46,6 +48,7 @@ enum fault_reach {
     X(CLOSE_TIMEOUT, "close_timeout", SESSION, "the client did not answer the close in time")      \
     X(TOO_MANY_EARLY, "too_many_early", STREAM, "too many streams arrived before their session")   \
     X(STREAM_HEADER, "stream_header", STREAM, "a stream ended before its header was whole")        \
+    X(MEMORY_STREAM, "memory_stream", STREAM, "there was no memory left for another stream")       \
     X(SESSION_GONE, "session_gone", STREAM, "a stream arrived for a session that has ended")       \
     /* backend: back/, relay.c */                                                                  \
     X(BACKEND_CONNECT, "backend_connect", BACKEND, "the application could not be reached")         \
@@ -59,6 +62,7 @@ enum fault_reach {
       "the application sent beyond its credit and the client did not read in time")                \
     X(BACKEND_PROTOCOL, "backend_protocol", BACKEND, "the application broke the protocol")         \
     X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
+    X(MEMORY_SESSION, "memory_session", SESSION, "there was no memory left for another session")   \
     X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
     X(DRAINING, "draining", SESSION, "the proxy is shutting down and takes no new sessions")       \
     /* process */                                                                                  \

@@ -22,7 +22,8 @@
     X(links, "sockets to applications alive")                                                      \
     X(send_bytes, "bytes held for clients until they acknowledge them")                            \
     X(receive_bytes, "bytes held for applications until their sockets take them")                  \
-    X(datagrams, "datagrams waiting in either direction")
+    X(datagrams, "datagrams waiting in either direction")                                          \
+    X(memory_bytes, "bytes of --memory that are held or promised")
 
 #define STATS_COUNTERS(X)                                                                          \
     X(connections_accepted, "QUIC connections begun by clients")                                   \

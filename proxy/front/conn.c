@@ -47,6 +47,18 @@ uint64_t conn_pto(const struct conn *c)
     return ngtcp2_conn_get_pto(c->quic);
 }
 
+uint64_t conn_rtt(const struct conn *c)
+{
+    ngtcp2_conn_info info;
+    ngtcp2_conn_get_conn_info(c->quic, &info);
+    return info.smoothed_rtt;
+}
+
+struct budget *conn_memory(struct conn *c)
+{
+    return &c->memory;
+}
+
 void conn_addresses(const struct conn *c, struct sockaddr_storage *local,
                     struct sockaddr_storage *remote)
 {
@@ -368,6 +380,14 @@ struct conn *conn_new(struct conn_hub *hub)
     if (!c)
         abort();
     c->hub = hub;
+    uint64_t limit = hub->config.memory_limit;
+    budget_init(&c->memory, hub->env->memory, limit ? limit : UINT64_MAX, NULL);
+    if (!budget_reserve(&c->memory, CONN_COST + hub->config.max_data)) {
+        free(c);
+        hub->env->stats->faults[FAULT_MEMORY_CONNECTION]++;
+        return NULL;
+    }
+    window_init(&c->window, hub->config.max_data, hub->config.max_data_limit, &c->memory);
     endpoint_peer_init(&c->peer, conn_packet_received, c);
     timer_init(&c->timer, timer_fired, c);
     turn_flush_init(&c->flush, TURN_FRONT, flush, c);
@@ -384,12 +404,21 @@ void conn_adopt(struct conn *c)
     ngtcp2_conn_set_tls_native_handle(c->quic, tls_session_native(c->tls));
 }
 
+void conn_dispose(struct conn *c)
+{
+    conn_streams_free(c);
+    ngtcp2_conn_del(c->quic);
+    tls_session_free(c->tls);
+    window_fini(&c->window);
+    budget_release(&c->memory, CONN_COST);
+    budget_fini(&c->memory);
+    free(c);
+}
+
 void conn_discard(struct conn *c)
 {
     endpoint_forget(c->hub->endpoint, &c->peer);
-    ngtcp2_conn_del(c->quic);
-    tls_session_free(c->tls);
-    free(c);
+    conn_dispose(c);
 }
 
 /* The address of a client before its system has chosen one. */
@@ -405,6 +434,8 @@ struct conn *conn_connect(struct conn_hub *hub, const struct sockaddr *remote, s
                           const char *server_name, void *user)
 {
     struct conn *c = conn_new(hub);
+    if (!c)
+        return NULL;
     struct packet_address local = wildcard(remote);
     ngtcp2_callbacks callbacks;
     ngtcp2_settings settings;

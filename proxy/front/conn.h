@@ -28,6 +28,7 @@
 
 struct conn;
 struct conn_hub;
+struct budget;
 struct endpoint;
 struct tls_context;
 
@@ -35,8 +36,13 @@ struct tls_context;
 struct conn_config {
     struct tls_context *tls; /* credentials (server) or trust (client); outlives the hub */
     bool is_server;
-    uint64_t max_data;         /* initial_max_data, bytes */
-    uint64_t max_stream_data;  /* initial_max_stream_data_*, all three kinds, bytes */
+    /* Windows of flow control that the peer begins with. */
+    uint64_t max_data;        /* initial_max_data, bytes */
+    uint64_t max_stream_data; /* initial_max_stream_data_*, all three kinds, bytes */
+    /* Windows that these may grow to while the peer uses them up fast; smaller means never. */
+    uint64_t max_data_limit, max_stream_data_limit;
+    uint64_t
+        memory_limit; /* bytes that one connection may hold and promise; 0 is no limit of its own */
     uint64_t max_streams_bidi; /* concurrent streams the peer may have open */
     uint64_t max_streams_uni;
     uint64_t max_datagram_frame_size; /* transport parameter; 0 turns datagrams off */
@@ -167,6 +173,12 @@ bool conn_stream_is_remote(const struct conn *c, int64_t stream_id);
 size_t conn_datagram_max(const struct conn *c);
 /* Probe timeout as ngtcp2 sees it, in nanoseconds. */
 uint64_t conn_pto(const struct conn *c);
+
+/* Smoothed round-trip time, in nanoseconds. */
+uint64_t conn_rtt(const struct conn *c);
+/* Pays for what is kept for this connection. Everything must be given back before closed() returns.
+ */
+struct budget *conn_memory(struct conn *c);
 
 bool conn_is_server(const struct conn *c);
 struct env *conn_env(const struct conn *c);

@@ -24,6 +24,8 @@ static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
                                const ngtcp2_cid *odcid, const struct packet *p)
 {
     struct conn *c = conn_new(hub);
+    if (!c)
+        return NULL;
     ngtcp2_callbacks callbacks;
     ngtcp2_settings settings;
     ngtcp2_transport_params params;

@@ -168,11 +168,7 @@ static void leave(struct conn *c, struct packet *p)
 
 static void conn_free(void *owner)
 {
-    struct conn *c = owner;
-    conn_streams_free(c);
-    ngtcp2_conn_del(c->quic);
-    tls_session_free(c->tls);
-    free(c);
+    conn_dispose(owner);
 }
 
 void conn_finish(struct conn *c)

@@ -17,8 +17,10 @@
 #include <ngtcp2/ngtcp2.h>
 
 #include "base/siphash.h"
+#include "base/budget.h"
 #include "base/timers.h"
 #include "base/turn.h"
+#include "base/window.h"
 #include "front/conn.h"
 #include "front/endpoint.h"
 #include "front/tls.h"
@@ -41,6 +43,10 @@ enum conn_ending {
     CONN_ENDS_SILENT, /* timed out, or never was one: nothing is sent */
 };
 
+/* What a connection costs besides its window: ngtcp2 33 kB, nghttp3 19 kB, TLS during the handshake
+ * 19 kB, the rest ours. */
+#define CONN_COST (96 * 1024)
+
 struct conn_stream {
     UT_hash_handle hh;
     int64_t id;
@@ -48,6 +54,7 @@ struct conn_stream {
     uint64_t written; /* bytes put into packets */
     uint64_t acked;
     bool fin_written, fin_acked; /* fin_acked: told upward */
+    struct window window;        /* what the peer may send */
     bool blocked;                /* answered CONN_BLOCKED, no stream_unblocked yet */
     bool stopped;                /* STOP_SENDING was told upward */
 };
@@ -66,6 +73,8 @@ struct conn {
     struct tls_session *tls; /* NULL once a server has no more use for it */
     uint16_t tls_version, cipher_suite;
     struct endpoint_peer peer;
+    struct budget memory;
+    struct window window; /* what the peer may send, on all streams together */
     struct timer timer;
     uint64_t held_until_ns; /* see conn_hold */
     struct turn_flush flush;
@@ -121,6 +130,7 @@ void conn_end_by_alert(struct conn *c, uint8_t alert);
 void conn_finish(struct conn *c);
 
 /* conn.c */
+/* NULL if there is no memory left for one. */
 struct conn *conn_new(struct conn_hub *hub);
 void conn_fill_callbacks(ngtcp2_callbacks *callbacks, bool is_server);
 void conn_fill_params(ngtcp2_transport_params *params, const struct conn_config *config);
@@ -130,6 +140,8 @@ struct ngtcp2_conn *conn_tls_asks(void *conn);
 void conn_adopt(struct conn *c);
 /* One that could not be made. */
 void conn_discard(struct conn *c);
+/* Frees it; nobody knows it any more. */
+void conn_dispose(struct conn *c);
 void conn_packet_received(void *owner, const struct packet *p);
 void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p);
 

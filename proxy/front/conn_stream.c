@@ -34,6 +34,8 @@ static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *u
         abort();
     st->id = stream_id;
     st->user = user;
+    window_init(&st->window, c->hub->config.max_stream_data, c->hub->config.max_stream_data_limit,
+                NULL); /* the connection's window pays */
     HASH_ADD(hh, c->streams, id, sizeof(st->id), st);
     return st;
 }
@@ -296,9 +298,12 @@ void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len)
 {
     if (c->ending || len == 0)
         return;
-    if (conn_stream_find(c, stream_id))
-        ngtcp2_conn_extend_max_stream_offset(c->quic, stream_id, len);
-    ngtcp2_conn_extend_max_offset(c->quic, len);
+    uint64_t now = timers_now(c->hub->env->timers), rtt = conn_rtt(c);
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    if (st)
+        ngtcp2_conn_extend_max_stream_offset(c->quic, stream_id,
+                                             len + window_taken(&st->window, len, now, rtt));
+    ngtcp2_conn_extend_max_offset(c->quic, len + window_taken(&c->window, len, now, rtt));
     conn_touch(c);
 }
 

@@ -35,7 +35,7 @@ static struct h3_request *request_new(struct h3 *h, int64_t id)
     STAILQ_INIT(&r->body);
     recvq_init(&r->held_body, &stats->receive_bytes);
     dgramq_init(&r->out, h->host->config.datagram_queue, DATAGRAM_QUEUE_SIZE, &stats->datagrams,
-                &stats->datagrams_dropped);
+                &stats->datagrams_dropped, conn_memory(h->conn));
     TAILQ_INSERT_TAIL(&h->requests, r, in_all);
     stats->requests++;
     return r;

@@ -63,12 +63,18 @@ static struct wt_conn *conn_new(struct wt_host *host)
     c->host = host;
     LIST_INIT(&c->sessions);
     TAILQ_INIT(&c->early);
-    dgramq_init(&c->early_datagrams, EARLY_DATAGRAMS, EARLY_DATAGRAM_BYTES,
-                &host->env->stats->datagrams, &host->env->stats->datagrams_dropped);
     timer_init(&c->early_timer, early_too_long, c);
     timer_init(&c->linger_timer, linger_over, c);
     TAILQ_INSERT_TAIL(&host->conns, c, entry);
     return c;
+}
+
+static void conn_set_h3(struct wt_conn *c, struct h3 *h)
+{
+    struct stats *stats = c->host->env->stats;
+    c->h3 = h;
+    dgramq_init(&c->early_datagrams, EARLY_DATAGRAMS, EARLY_DATAGRAM_BYTES, &stats->datagrams,
+                &stats->datagrams_dropped, conn_memory(h3_conn(h)));
 }
 
 static void conn_free(struct wt_conn *c)
@@ -85,7 +91,7 @@ static void conn_free(struct wt_conn *c)
 static void *h3_accepted(void *host_user, struct h3 *h)
 {
     struct wt_conn *c = conn_new(host_user);
-    c->h3 = h;
+    conn_set_h3(c, h);
     return c;
 }
 
@@ -221,6 +227,15 @@ const struct h3_ops wt_h3_ops = {
 /* Largest DATAGRAM frame we take: any (RFC 9221, section 3). */
 #define MAX_DATAGRAM_FRAME 65535
 
+/* What a client may send ahead at first. More would be promised to all and used by few. */
+#define FIRST_CONNECTION_WINDOW (128 * 1024)
+#define FIRST_STREAM_WINDOW     (64 * 1024)
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
                             const struct wt_config *config, const struct wt_ops *ops,
                             void *host_user)
@@ -238,8 +253,11 @@ struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
             {
                 .tls = config->tls,
                 .is_server = config->is_server,
-                .max_data = config->connection_window,
-                .max_stream_data = config->stream_window,
+                .max_data = least(FIRST_CONNECTION_WINDOW, config->connection_window),
+                .max_stream_data = least(FIRST_STREAM_WINDOW, config->stream_window),
+                .max_data_limit = config->connection_window,
+                .max_stream_data_limit = config->stream_window,
+                .memory_limit = config->connection_memory,
                 .max_streams_bidi = config->max_streams_bidi,
                 .max_streams_uni = config->max_streams_uni,
                 .max_datagram_frame_size = MAX_DATAGRAM_FRAME,
@@ -340,12 +358,13 @@ struct wt_session *wt_connect(struct wt_host *h, const struct sockaddr *remote,
 {
     struct wt_conn *c = conn_new(h);
     char *name = host_of(authority);
-    c->h3 = h3_connect(h->h3_host, remote, remote_len, name, c);
+    struct h3 *h3 = h3_connect(h->h3_host, remote, remote_len, name, c);
     free(name);
-    if (!c->h3) {
+    if (!h3) {
         conn_free(c);
         return NULL;
     }
+    conn_set_h3(c, h3);
     struct wt_session *s = wt_session_new(c, WT_CONNECTING);
     s->user = user;
     s->wish = wish_new(authority, path, headers, count);

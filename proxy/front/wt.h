@@ -39,7 +39,8 @@ struct wt_config {
     bool is_server;
     uint64_t connection_window; /* QUIC flow control granted to the client, bytes */
     uint64_t stream_window;
-    uint64_t max_streams_bidi; /* streams a client may have open at once */
+    uint64_t connection_memory; /* bytes held and promised for one connection; 0: no limit */
+    uint64_t max_streams_bidi;  /* streams a client may have open at once */
     uint64_t max_streams_uni;
     size_t stream_send_limit; /* bytes one stream may hold for the client: hard */
     size_t datagram_queue;    /* datagrams waiting for the client, per session */
@@ -171,6 +172,8 @@ void wt_stream_consumed(struct wt_stream *st, size_t len);
 /* The holder is done with the stream; it must have ended, or reset and stopped, both its halves. */
 void wt_stream_release(struct wt_stream *st);
 
+/* Smoothed round-trip time of the session's connection, in nanoseconds. */
+uint64_t wt_session_rtt(const struct wt_session *s);
 /* Copies it into the queue; the oldest is dropped when the queue is full. Returns false if it is
  * larger than wt_datagram_max(). */
 bool wt_datagram_send(struct wt_session *s, const void *data, size_t len);

@@ -190,7 +190,7 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
     s->state = state;
     TAILQ_INIT(&s->streams);
     dgramq_init(&s->early_datagrams, EARLY_DATAGRAMS, EARLY_DATAGRAM_BYTES, &stats->datagrams,
-                &stats->datagrams_dropped);
+                &stats->datagrams_dropped, conn_memory(h3_conn(c->h3)));
     turn_flush_init(&s->deliver, TURN_BACK, deliver, s);
     timer_init(&s->close_timer, close_timed_out, s);
     LIST_INSERT_HEAD(&c->sessions, s, entry);
@@ -466,6 +466,11 @@ void wt_drain(struct wt_session *s)
 bool wt_datagram_send(struct wt_session *s, const void *data, size_t len)
 {
     return s->state != WT_OPEN || h3_datagram_send(s->request, data, len);
+}
+
+uint64_t wt_session_rtt(const struct wt_session *s)
+{
+    return conn_rtt(h3_conn(s->conn->h3));
 }
 
 size_t wt_datagram_max(const struct wt_session *s)

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/budget.h"
 #include "base/stats.h"
 #include "front/wt_code.h"
 #include "front/wt_internal.h"
@@ -14,6 +15,15 @@ static const struct wt_ops *ops_of(const struct wt_stream *st)
     return st->conn->host->ops;
 }
 
+/* What a stream costs in all modules together, besides what it carries. */
+#define STREAM_COST 1024
+
+static struct budget *memory_of(const struct wt_conn *c)
+{
+    return conn_memory(h3_conn(c->h3));
+}
+
+/* Its cost has been reserved. */
 static struct wt_stream *stream_new(struct wt_conn *c, bool unidirectional)
 {
     struct wt_stream *st = calloc(1, sizeof(*st));
@@ -45,6 +55,7 @@ static void free_memory(void *owner)
 void wt_stream_free(struct wt_stream *st)
 {
     unlink_stream(st);
+    budget_release(memory_of(st->conn), STREAM_COST);
     st->gone = true;
     h3_stream_release(st->h3);
     turn_bury(st->conn->host->env->turn, &st->grave, free_memory, st);
@@ -85,6 +96,10 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
     }
     if (!s && c->early_count >= c->host->config.early_streams) {
         refuse(c, h3, FAULT_TOO_MANY_EARLY, WT_BUFFERED_STREAM_REJECTED);
+        return;
+    }
+    if (!budget_reserve(memory_of(c), STREAM_COST)) {
+        refuse(c, h3, FAULT_MEMORY_STREAM, WT_BUFFERED_STREAM_REJECTED);
         return;
     }
     struct wt_stream *st = stream_new(c, unidirectional);
@@ -198,6 +213,7 @@ struct wt_stream *wt_stream_open(struct wt_session *s, bool unidirectional, void
         free(st);
         return NULL;
     }
+    budget_charge(memory_of(s->conn), STREAM_COST); /* the client's limit bounds it */
     st->session = s;
     st->session_id = s->id;
     st->user = stream_user;

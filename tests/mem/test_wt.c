@@ -316,18 +316,18 @@ static void send_order_is_obeyed(void **state)
 {
     (void)state;
     struct pair *p = pair_open(1, false, PEER_RECORD);
-    uint8_t *bytes = pattern(200 * KIB, 3);
+    uint8_t *bytes = pattern(60 * KIB, 3);
     struct peer_stream *st[4];
     for (int i = 0; i < 4; i++) {
         st[i] = peer_open(pair_server_session(p), true);
-        peer_send(st[i], bytes, 200 * KIB, 0, true);
+        peer_send(st[i], bytes, 60 * KIB, 0, true);
     }
     wt_stream_set_order(st[1]->wt, -5);
     wt_stream_set_order(st[2]->wt, INT64_C(1) << 52);
     /* Streams are remembered by the client in the order in which their first bytes came. */
     assert_true(pair_run(p, client_has_one_whole));
     struct peer_session *c = p->client_session;
-    assert_int_equal(c->streams[0]->len, 200 * KIB);
+    assert_int_equal(c->streams[0]->len, 60 * KIB);
     assert_int_equal(c->stream_count > 2 ? c->streams[2]->len : 0, 0);
     pair_free(p);
     free(bytes);

@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/budget.h"
 #include "base/timers.h"
 #include "front/endpoint.h"
 #include "front/tls.h"
@@ -184,8 +185,12 @@ void host_open(struct host *h, const struct host_config *config, const struct wt
     *h = (struct host){.closing = false};
     turn_init(&h->turn);
     log_init(&h->log, 2, config->log_level);
-    h->env = (struct env){
-        .timers = timers_new(clock_ns, NULL), .turn = &h->turn, .stats = &h->stats, .log = &h->log};
+    h->env = (struct env){.timers = timers_new(clock_ns, NULL),
+                          .turn = &h->turn,
+                          .stats = &h->stats,
+                          .log = &h->log,
+                          .memory = &h->memory};
+    budget_init(&h->memory, NULL, UINT64_MAX, &h->stats.memory_bytes);
     tls_random(h->env.hash_key, sizeof(h->env.hash_key));
     open_loop(h);
     open_socket(h, config);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "base/budget.h"
 #include "base/env.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -37,6 +38,7 @@ struct host {
     struct turn turn;
     struct stats stats;
     struct log log;
+    struct budget memory;
     uv_prepare_t prepare;
     uv_poll_t timer_poll;
     uv_idle_t due;

@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "base/timers.h"
@@ -35,6 +36,7 @@ struct flight {
 };
 
 struct world_host {
+    struct budget memory;
     struct world *world;
     const char *name;
     struct env env;
@@ -181,6 +183,8 @@ struct world_host *world_host(struct world *w, const char *name)
     h->env.turn = &h->turn;
     h->env.stats = &h->stats;
     h->env.log = &h->log;
+    budget_init(&h->memory, NULL, UINT64_MAX, &h->stats.memory_bytes);
+    h->env.memory = &h->memory;
     for (size_t i = 0; i < sizeof(h->env.hash_key); i++)
         h->env.hash_key[i] = (uint8_t)next_random(w);
     h->address.len = sizeof(h->address.sa.v4);

@@ -110,7 +110,9 @@ int world_setup(void **state)
     uv_timer_start(&w->tick, tick, 1, 1);
     turn_init(&w->turn);
     log_init(&w->log, 2, LOG_OFF);
-    w->env = (struct env){.turn = &w->turn, .stats = &w->stats, .log = &w->log};
+    w->env =
+        (struct env){.turn = &w->turn, .stats = &w->stats, .log = &w->log, .memory = &w->memory};
+    budget_init(&w->memory, NULL, UINT64_MAX, &w->stats.memory_bytes);
     w->env.timers = timers_new(pretend_now, w);
     strcpy(w->dir, "/tmp/test_link.XXXXXX");
     assert_non_null(mkdtemp(w->dir));
@@ -157,7 +159,7 @@ int world_listen_unix(struct world *w, int backlog)
 int world_connected(struct world *w)
 {
     int listener = world_listen_unix(w, 16);
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     assert_int_equal(w->opened, 0);
     until(w, w->opened);
     int app = accept(listener, NULL, NULL);

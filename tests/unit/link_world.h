@@ -12,6 +12,7 @@
 
 #include "back/link.h"
 #include "back/upstream.h"
+#include "base/budget.h"
 #include "base/env.h"
 #include "base/log.h"
 #include "base/stats.h"
@@ -28,6 +29,7 @@ struct world {
     uint64_t now;
     struct turn turn;
     struct stats stats;
+    struct budget memory;
     struct log log;
     struct env env;
     char dir[64], path[96], address[112];

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmocka_all.h"
+#include "base/budget.h"
 #include "base/dgramq.h"
 
 enum { MAX_COUNT = 20, MAX_BYTES = 4000 };
@@ -48,7 +49,7 @@ static void test_against_model(void **state)
 
     (void)state;
     srand(17);
-    dgramq_init(&q, MAX_COUNT, MAX_BYTES, &waiting, &dropped);
+    dgramq_init(&q, MAX_COUNT, MAX_BYTES, &waiting, &dropped, NULL);
     for (int step = 0; step < 50000; step++) {
         const uint8_t *oldest;
         size_t len;
@@ -80,7 +81,7 @@ static void test_empty_datagrams_are_bounded_too(void **state)
     uint64_t dropped = 0;
 
     (void)state;
-    dgramq_init(&q, 3, 10, NULL, &dropped);
+    dgramq_init(&q, 3, 10, NULL, &dropped, NULL);
     for (int i = 0; i < 5; i++)
         dgramq_push(&q, "", 0);
     assert_int_equal(q.count, 3);
@@ -88,9 +89,34 @@ static void test_empty_datagrams_are_bounded_too(void **state)
     dgramq_fini(&q);
 }
 
+static void test_budget_ends(void **state)
+{
+    struct dgramq q;
+    struct budget budget;
+    uint64_t dropped = 0;
+    const uint8_t *data;
+    size_t len;
+    (void)state;
+    budget_init(&budget, NULL, 100, NULL);
+    dgramq_init(&q, 100, 10000, NULL, &dropped, &budget);
+    for (int i = 0; i < 10; i++)
+        dgramq_push(&q, &(uint8_t){(uint8_t)i}, 1);
+    assert_true(q.count > 0 && q.count < 10);
+    assert_int_equal(dropped + q.count, 10);
+    assert_true(dgramq_peek(&q, &data, &len));
+    assert_int_equal(data[0], dropped); /* the oldest went */
+    size_t before = q.count;
+    dgramq_push(&q, (uint8_t[500]){0}, 500); /* fits nowhere */
+    assert_int_equal(q.count, 0);
+    assert_int_equal(dropped, 10 - before + before + 1);
+    dgramq_fini(&q);
+    budget_fini(&budget);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_model),
+                                       cmocka_unit_test(test_budget_ends),
                                        cmocka_unit_test(test_empty_datagrams_are_bounded_too)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 static void connect_and_expect(struct world *w, enum fault fault, int error, const char *text)
 {
     w->opened = w->closed = 0;
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     assert_int_equal(w->closed, 0);
     until(w, w->closed || w->opened);
     assert_int_equal(w->opened, 0);
@@ -80,7 +80,7 @@ static void a_full_backlog_is_tried_again(void **state)
             break;
     }
     assert_int_equal(errno, EAGAIN);
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     for (int i = 0; i < 10; i++) {
         w->now += 10 * NS_PER_MS;
         world_step(w);
@@ -94,7 +94,7 @@ static void a_full_backlog_is_tried_again(void **state)
     while (connect(fillers[count], (struct sockaddr *)&un, sizeof un) == 0)
         fillers[++count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     w->opened = w->closed = 0;
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     until(w, (w->now += 100 * NS_PER_MS, w->closed));
     assert_int_equal(w->opened, 0);
     assert_int_equal(w->end.fault, FAULT_BACKEND_CONNECT_TIMEOUT);
@@ -108,13 +108,13 @@ static void a_link_may_be_closed_while_it_connects(void **state)
 {
     struct world *w = *state;
     int listener = world_listen_unix(w, 0);
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     link_close(w->link); /* before it has begun */
     until(w, w->closed);
     assert_int_equal(w->opened, 0);
     use_address(w, "tcp:localhost:9");
     w->closed = 0;
-    w->link = upstream_connect(w->upstream, &world_ops, w);
+    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
     turn_end(&w->turn); /* the lookup has begun */
     link_finish(w->link);
     until(w, w->closed == 1);
@@ -133,7 +133,7 @@ static void tcp_connects_by_number_and_by_name(void **state)
         snprintf(address, sizeof address, "tcp:%s:%u", hosts[i], port);
         use_address(w, address);
         w->opened = w->closed = 0;
-        w->link = upstream_connect(w->upstream, &world_ops, w);
+        w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
         until(w, w->opened || w->closed);
         assert_int_equal(w->opened, 1);
         int app = accept(listener, NULL, NULL);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/budget.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "base/timers.h"
@@ -53,6 +54,7 @@ static struct {
     struct turn turn;
     struct stats stats;
     struct log log;
+    struct budget memory;
     struct udp *udp;
     struct endpoint *endpoint;
     struct wt_host *host;
@@ -322,7 +324,9 @@ static void start(const struct packet_address *to)
     client.env = (struct env){.timers = timers_new(now_ns, NULL),
                               .turn = &client.turn,
                               .stats = &client.stats,
-                              .log = &client.log};
+                              .log = &client.log,
+                              .memory = &client.memory};
+    budget_init(&client.memory, NULL, UINT64_MAX, &client.stats.memory_bytes);
     turn_init(&client.turn);
     log_init(&client.log, 2, getenv("CLIENT_LOG") ? LOG_DEBUG : LOG_OFF);
     tls_random(client.env.hash_key, sizeof(client.env.hash_key));
