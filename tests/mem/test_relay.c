@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/budget.h"
+
 #include "unit/cmocka_all.h"
 #include "mem/relay_world.h"
 
@@ -535,6 +537,22 @@ static void an_application_that_never_reads_does_not_hold_the_end_up(void **stat
     rworld_free(w);
 }
 
+static void no_memory_for_a_session_is_503(void **state)
+{
+    (void)state;
+    struct rworld_config config = rworld_defaults();
+    struct rworld *w = rworld_new(1, false, &config);
+    struct budget *memory = world_env(w->server_host)->memory;
+    memory->limit = 300 * 1024; /* enough for the connection */
+    struct peer_session *client = rworld_connect(w, "/", NULL, 0);
+    until(w, client->closed);
+    assert_int_equal(client->status, 503);
+    assert_int_equal(rworld_stats(w)->faults[FAULT_MEMORY_SESSION], 1);
+    assert_int_equal(w->conn_count, 0);
+    memory->limit = UINT64_MAX;
+    rworld_free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -562,6 +580,7 @@ int main(void)
         cmocka_unit_test(draining_tells_applications_and_takes_no_more),
         cmocka_unit_test(draining_is_passed_on_both_ways),
         cmocka_unit_test(shutdown_before_the_answer_is_503),
+        cmocka_unit_test(no_memory_for_a_session_is_503),
         cmocka_unit_test(an_application_that_never_reads_does_not_hold_the_end_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
