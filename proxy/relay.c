@@ -493,6 +493,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     }
     struct session *s = new_session(r, wt);
     if (!s) {
+        gate_linger(&r->gate);
         gate_leave(&r->gate);
         refuse_at_gate(r, wt, FAULT_MEMORY_SESSION);
         return;
