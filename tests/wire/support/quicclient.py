@@ -222,6 +222,10 @@ class Client:
             self._step(min(left, 0.05))
         return value
 
+    def step(self):
+        """Moves the packets that can be moved at once."""
+        self._step(0)
+
     def settle(self):
         """Moves packets until the server has acknowledged a PING sent after all else."""
         uid = time.monotonic_ns()
