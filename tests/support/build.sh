@@ -17,7 +17,8 @@ options="${CC:-cc} $* cmocka $(pkg-config --modversion cmocka 2>/dev/null || ech
 if [ ! -f "$dir/build.ninja" ] ||
     { [ -f "$dir/.options" ] && [ "$(cat "$dir/.options")" != "$options" ]; }; then
     echo "configuring $dir..."
-    rm -rf "$dir"
+    # All but what tests/wire/setup.sh has downloaded.
+    [ ! -d "$dir" ] || find "$dir" -mindepth 1 -maxdepth 1 ! -name wire -exec rm -rf {} +
     if ! out=$(meson setup "$dir" "$@" 2>&1); then
         printf '%s\n' "$out" | tail -n 20 >&2
         echo "build: meson could not configure $dir; the reason is above." >&2
