@@ -80,6 +80,7 @@ struct h3_stream {
     TAILQ_ENTRY(h3_stream) in_all, in_ready;
     struct heap_node in_ordered;
     bool is_ready;
+    size_t run; /* bytes sent since its turn has come */
     bool has_order;
     uint64_t order; /* smaller is sent first */
     struct turn_grave grave;

@@ -14,6 +14,7 @@
 /* Tags of pieces that are not a stream's; a WebTransport stream's tag is the stream. */
 static char tag_control, tag_http, tag_datagram;
 
+#define RUN    8192 /* bytes of one stream before the next one's turn */
 #define SLICES (sizeof(((struct conn_piece *)0)->slices) / sizeof(struct iovec))
 
 static bool pull_control(struct h3 *h, struct conn_piece *piece)
@@ -122,16 +123,30 @@ static size_t piece_len(const struct conn_piece *piece)
     return n;
 }
 
+static bool has_more(const struct h3_stream *s)
+{
+    struct iovec slice;
+    bool fin;
+    return h3_stream_offer(s, &slice, 1, &fin) > 0 || fin;
+}
+
+/* A stream's turn is some packets long. With one packet each, whoever receives very many streams
+ * would have very many small pieces to handle. */
 static void pulled_stream(struct h3_stream *s, const struct conn_piece *piece,
                           enum conn_taken taken, size_t len)
 {
+    if (taken == CONN_TAKEN) {
+        h3_stream_sent(s, len, piece->fin && len == piece_len(piece));
+        s->run += len;
+        if (s->run < RUN && has_more(s))
+            return;
+    }
+    s->run = 0;
     h3_stream_not_ready(s);
     if (taken == CONN_GONE)
         s->send_over = true;
-    if (taken != CONN_TAKEN)
-        return;
-    h3_stream_sent(s, len, piece->fin && len == piece_len(piece));
-    h3_stream_make_ready(s); /* behind the others, if there is more */
+    if (taken == CONN_TAKEN)
+        h3_stream_make_ready(s); /* behind the others, if there is more */
 }
 
 void h3_pulled(void *user, const struct conn_piece *piece, enum conn_taken taken, size_t len)
