@@ -1,6 +1,7 @@
 /*
  * main - the program `sluice`: reads the command line and runs the server.
  */
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -8,6 +9,10 @@
 #include "config.h"
 #include "server.h"
 #include "version.h"
+
+/* Queues grow and shrink with every turn. Without this the allocator gives the memory back each
+ * time and takes it again, page fault by page fault. */
+#define KEPT_FREE (4 * 1024 * 1024)
 
 int main(int argc, char **argv)
 {
@@ -28,6 +33,7 @@ int main(int argc, char **argv)
     case CONFIG_RUN:
         break;
     }
+    mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
     log_init(&log, STDERR_FILENO, (enum log_level)config.log_level);
     int code = server_run(&config, &log, error, sizeof(error));
     if (error[0])

@@ -5,6 +5,7 @@
 #include "support/host.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,6 +183,7 @@ static void open_socket(struct host *h, const struct host_config *config)
 void host_open(struct host *h, const struct host_config *config, const struct wt_ops *ops,
                void *user)
 {
+    mallopt(M_TRIM_THRESHOLD, 4 << 20); /* as proxy/main.c does */
     *h = (struct host){.closing = false};
     turn_init(&h->turn);
     log_init(&h->log, 2, config->log_level);
