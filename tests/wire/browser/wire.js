@@ -1,6 +1,9 @@
 // What the scenarios share, inside the page.
 'use strict';
 const wire = {
+  // Firefox collects a session that nobody holds, and its promises then never settle.
+  sessions: [],
+
   // options: {hash: base64 of the certificate's SHA-256, ...options of WebTransport}
   open(url, options = {}) {
     const { hash, ...rest } = options;
@@ -11,6 +14,7 @@ const wire = {
     // Scenarios await what they care about; the rest must not count as unhandled.
     session.closed.catch(() => {});
     session.ready.catch(() => {});
+    wire.sessions.push(session);
     return session;
   },
 
