@@ -450,7 +450,7 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
     budget_init(&s->memory, r->env->memory,
                 r->config.session_memory ? r->config.session_memory : UINT64_MAX, NULL);
     account_init(&s->account, FIRST_SESSION_WINDOW, r->config.session_window, &s->memory);
-    if (!budget_reserve(&s->memory, SESSION_COST + s->account.window.size)) {
+    if (!budget_reserve(&s->memory, SESSION_COST + s->account.window.size, BUDGET_NEWCOMER)) {
         free(s);
         return NULL;
     }

@@ -170,7 +170,7 @@ static bool take_stage(struct link *l)
     struct timers *timers = shared->env->timers;
     if (l->stage)
         return true;
-    if (!budget_reserve(l->memory, shared->stage_size)) {
+    if (!budget_reserve(l->memory, shared->stage_size, BUDGET_NEED)) {
         timer_set(timers, &l->starved, timers_now(timers) + STARVED_NS);
         return false;
     }

@@ -17,17 +17,26 @@ void budget_fini(struct budget *b)
     (void)b;
 }
 
-static bool fits(const struct budget *b, uint64_t bytes)
+static uint64_t limit_for(const struct budget *b, enum budget_use use)
 {
-    for (; b; b = b->parent)
-        if (b->used > b->limit || bytes > b->limit - b->used)
+    return use == BUDGET_GROWTH     ? b->limit - b->limit / 4
+           : use == BUDGET_NEWCOMER ? b->limit - b->limit / 8
+                                    : b->limit;
+}
+
+static bool fits(const struct budget *b, uint64_t bytes, enum budget_use use)
+{
+    for (; b; b = b->parent) {
+        uint64_t limit = limit_for(b, use);
+        if (b->used > limit || bytes > limit - b->used)
             return false;
+    }
     return true;
 }
 
-bool budget_reserve(struct budget *b, uint64_t bytes)
+bool budget_reserve(struct budget *b, uint64_t bytes, enum budget_use use)
 {
-    if (!fits(b, bytes))
+    if (!fits(b, bytes, use))
         return false;
     budget_charge(b, bytes);
     return true;

@@ -25,8 +25,16 @@ void budget_init(struct budget *b, struct budget *parent, uint64_t limit, uint64
 /* Everything must have been given back. */
 void budget_fini(struct budget *b);
 
+/* What it is for. A part of every budget is kept for those who come before: so whoever only wants
+ * to be faster, and whoever is new, takes nothing away from a session that is there. */
+enum budget_use {
+    BUDGET_NEED,     /* to go on: all of the limit */
+    BUDGET_NEWCOMER, /* seven eighths of it; so for what may be dropped */
+    BUDGET_GROWTH,   /* three quarters */
+};
+
 /* All of bytes or nothing. */
-bool budget_reserve(struct budget *b, uint64_t bytes);
+bool budget_reserve(struct budget *b, uint64_t bytes, enum budget_use use);
 /* Counts what is there already and cannot be refused any more; used may pass limit, and then
  * nothing else is reserved. */
 void budget_charge(struct budget *b, uint64_t bytes);

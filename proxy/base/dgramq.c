@@ -46,7 +46,8 @@ static bool make_room(struct dgramq *q, size_t len)
         return false;
     while (q->count == q->max_count || len > q->max_bytes - q->bytes)
         drop_oldest(q);
-    while (q->budget && !budget_reserve(q->budget, sizeof(struct dgramq_item) + len)) {
+    while (q->budget &&
+           !budget_reserve(q->budget, sizeof(struct dgramq_item) + len, BUDGET_NEWCOMER)) {
         if (q->count == 0)
             return false;
         drop_oldest(q);

@@ -20,7 +20,7 @@ void window_fini(struct window *w)
 static uint64_t grow(struct window *w)
 {
     uint64_t by = w->max - w->size < w->size ? w->max - w->size : w->size;
-    if (by == 0 || (w->budget && !budget_reserve(w->budget, by)))
+    if (by == 0 || (w->budget && !budget_reserve(w->budget, by, BUDGET_GROWTH)))
         return 0;
     w->size += by;
     return by;

@@ -382,7 +382,7 @@ struct conn *conn_new(struct conn_hub *hub)
     c->hub = hub;
     uint64_t limit = hub->config.memory_limit;
     budget_init(&c->memory, hub->env->memory, limit ? limit : UINT64_MAX, NULL);
-    if (!budget_reserve(&c->memory, CONN_COST + hub->config.max_data)) {
+    if (!budget_reserve(&c->memory, CONN_COST + hub->config.max_data, BUDGET_NEWCOMER)) {
         free(c);
         hub->env->stats->faults[FAULT_MEMORY_CONNECTION]++;
         return NULL;

@@ -98,7 +98,7 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         refuse(c, h3, FAULT_TOO_MANY_EARLY, WT_BUFFERED_STREAM_REJECTED);
         return;
     }
-    if (!budget_reserve(memory_of(c), STREAM_COST)) {
+    if (!budget_reserve(memory_of(c), STREAM_COST, BUDGET_NEED)) {
         refuse(c, h3, FAULT_MEMORY_STREAM, WT_BUFFERED_STREAM_REJECTED);
         return;
     }
