@@ -21,6 +21,7 @@ sys.path[:0] = glob.glob(os.path.join(INSTALLED, "venv/lib/python3*/site-package
 from support.browsers import KINDS, Browser, PageServer
 from support.proxy import Proxy
 from support.rawapp import RawApp
+from support.stuck import Stage
 
 SOAK = os.environ.get("SOAK") == "1"
 REPEAT = int(os.environ.get("REPEAT", "60" if SOAK else "3"))
@@ -118,6 +119,14 @@ def world(directory, request):
             proxy.kill()
         for app in w.apps:
             app.stop()
+
+
+@pytest.fixture
+def stage(world, request):
+    """A proxy with clients and an application that make trouble: see support/stuck.py."""
+    s = Stage(world)
+    yield s
+    s.stop(not getattr(request.node, "failed", False))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,0 +1,46 @@
+"""Clients and applications that do not read, beside a bystander on the same worker."""
+
+import pytest
+from support.stuck import MIB, Memory, Share
+
+SESSIONS = 8
+LIMIT = 48 * MIB
+AFTER = 64 * MIB  # bytes until trouble begins: windows have grown by then
+ARGUMENTS = ("--memory", "48M", "--linger-timeout", "500ms")
+
+
+@pytest.mark.parametrize("kind", ["honours", "ignores"])
+def test_clients_that_never_read(stage, kind):
+    """The application sends as fast as it can: with an eye on its credit, or without."""
+    proxy = stage.start(*ARGUMENTS)
+    memory = Memory(proxy)
+    bystander = stage.bystander(streams=4, bytes="32M")
+    path = "/pour?streams=16" + ("&blind=1" if kind == "ignores" else "")
+    trouble = []
+
+    def begin():
+        trouble.append(stage.client(path, "noread", sessions=SESSIONS, streams=16, after=AFTER))
+        trouble[-1].expect("stopped")
+        stats = stage.wait_still()
+        assert 0 < stats["send_bytes"] <= stats["memory_bytes"] <= LIMIT, stats
+
+    share = Share(bystander)
+    share.measure(begin, lambda: stage.end(trouble.pop()), 0.5)
+    memory.check(LIMIT)
+
+
+def test_applications_that_never_read(stage):
+    proxy = stage.start(*ARGUMENTS)
+    memory = Memory(proxy)
+    bystander = stage.bystander("up", streams=4, bytes="32M")
+    trouble = []
+
+    def begin():
+        trouble.append(stage.client(f"/deaf?after={AFTER // SESSIONS}", "push", sessions=SESSIONS,
+                                    streams=16))
+        stats = stage.wait_still()
+        assert 0 < stats["receive_bytes"] <= stats["memory_bytes"] <= LIMIT, stats
+
+    share = Share(bystander)
+    share.measure(begin, lambda: stage.end(trouble.pop()), 0.5)
+    memory.check(LIMIT)
