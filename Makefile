@@ -1,7 +1,7 @@
 # Everything here only calls a small script; run the scripts by hand to see or change what they do.
 #   make run PORT=4434 ADMIN=localhost:8081      other addresses
 #   make test SUITE="unit mem"                   some suites only (see tests/support/run.py)
-#   make bench BENCH="--quick --only echo"       a part of it (see tests/bench/bench.py --help)
+#   make bench BENCH="--quick --only echo"       a part of it; --path: 1 GB over 50 ms with loss
 
 PORT  ?= 4433
 ADMIN ?= localhost:8080

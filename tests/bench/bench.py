@@ -3,6 +3,7 @@ process.
 
     bench.py                    everything, five rounds (make bench)
     bench.py --quick            one short round
+    bench.py --path             1 GB each way over a path of 50 ms with loss, one round
     bench.py --only echo        some scenarios only (may be repeated)
     bench.py --json FILE        the medians for programs, too
 
@@ -15,6 +16,7 @@ went on. Memory is resident memory, before and with so many idle sessions.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -39,6 +41,7 @@ class Scenario:
     load: str  # arguments of load
     quick: str
     per_gb: bool = False  # CPU seconds per GB are worth a line
+    loss: float | None = None  # through tests/bench/path, with so many packets of 100 lost each way
 
 
 SCENARIOS = [
@@ -50,6 +53,17 @@ SCENARIOS = [
     Scenario("datagrams", "datagram echo, 1,000 B, 64 in flight",
              "datagrams size=1000 count=200000", "datagrams size=1000 count=50000", True),
     Scenario("latency", "ping-pong, 64 B", "latency count=20000", "latency count=5000"),
+]
+
+# Where loss decides, one connection is slow whoever serves it: hence many.
+PATH_SCENARIOS = [
+    Scenario("path-upload", "upload, 50 ms, 1 % loss, 100 sessions", "upload sessions=100 bytes=1000M",
+             "upload sessions=100 bytes=100M", loss=1),
+    Scenario("path-download", "download, 50 ms, 1 % loss, 100 sessions",
+             "download sessions=100 bytes=1000M", "download sessions=100 bytes=100M", loss=1),
+    Scenario("far-upload", "upload, 50 ms, one stream", "upload bytes=256M", "upload bytes=64M", loss=0),
+    Scenario("far-download", "download, 50 ms, one stream", "download bytes=256M",
+             "download bytes=64M", loss=0),
 ]
 
 
@@ -129,11 +143,23 @@ class Sluice:
         return status
 
 
-def run_load(build, where, server, words):
+@contextlib.contextmanager
+def path_to(build, where, server, loss, seed):
+    """The port of a path to the server; the same seed loses the same packets."""
+    path = start([build / "tests/bench/path", f"127.0.0.1:{server.port}", "delay_ms=25",
+                  f"loss_percent={loss}", f"seed={seed}"], where.load)
+    try:
+        yield int(path.stdout.readline().split("port=")[1])
+    finally:
+        path.terminate()
+        path.communicate()
+
+
+def run_load(build, where, server, words, port=None):
     """One run of load: its figures, and the CPU seconds that each process of the server spent."""
     before = {name: cpu_ns(pid) for name, pid in server.pids.items()}
-    load = start([build / "tests/bench/load", f"127.0.0.1:{server.port}", *words.split()], where.load,
-                 stderr=subprocess.PIPE)
+    load = start([build / "tests/bench/load", f"127.0.0.1:{port or server.port}", *words.split()],
+                 where.load, stderr=subprocess.PIPE)
     try:
         out, problem = load.communicate(timeout=RUN_TIMEOUT_S)
     except subprocess.TimeoutExpired:
@@ -178,7 +204,11 @@ def measure(build, where, scenarios, rounds, quick, budget_s):
         for scenario in scenarios:
             for side in sides:
                 words = scenario.quick if quick else scenario.load
-                result = run_load(build, where, side, words)
+                if scenario.loss is None:
+                    result = run_load(build, where, side, words)
+                else:
+                    with path_to(build, where, side, scenario.loss, number + 1) as port:
+                        result = run_load(build, where, side, words, port)
                 for name, figure in figures(scenario, result).items():
                     row = taken.setdefault(scenario.name, {}).setdefault(name, {"unit": figure[1]})
                     row.setdefault(side.name, []).append(figure[0])
@@ -247,21 +277,24 @@ def describe_machine(where):
 def main():
     parser = argparse.ArgumentParser(description="Measures Sluice against the limit.")
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build-bench")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, help="5, or 1 with --path")
     parser.add_argument("--quick", action="store_true", help="one short round")
-    parser.add_argument("--only", action="append", choices=[s.name for s in SCENARIOS] + ["memory"])
+    parser.add_argument("--path", action="store_true", help="over a path of 50 ms, with and without loss")
+    parser.add_argument("--only", action="append",
+                        choices=[s.name for s in SCENARIOS + PATH_SCENARIOS] + ["memory"])
     parser.add_argument("--sessions", type=int, default=1000, help="idle ones, for memory")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel place processes")
     parser.add_argument("--budget", type=float, default=200, help="seconds; no round begins later")
     parser.add_argument("--json", type=pathlib.Path, help="write all values to this file, too")
     options = parser.parse_args()
     build, where = options.build.resolve(), Processors(not options.no_pin)
-    chosen = [s for s in SCENARIOS if not options.only or s.name in options.only]
+    chosen = [s for s in (PATH_SCENARIOS if options.path else SCENARIOS)
+              if not options.only or s.name in options.only]
+    rounds = options.rounds or (1 if options.quick or options.path else 5)
     describe_machine(where)
-    taken = measure(build, where, chosen, 1 if options.quick else options.rounds, options.quick,
-                    options.budget) if chosen else {}
+    taken = measure(build, where, chosen, rounds, options.quick, options.budget) if chosen else {}
     memory = None
-    if not options.only or "memory" in options.only:
+    if "memory" in (options.only or ["memory"]) and not options.path:
         memory = measure_memory(build, where, options.sessions)
     sys.stderr.flush()
     print_table(taken, memory, options.sessions)

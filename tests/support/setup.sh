@@ -14,7 +14,7 @@ build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev li
     libunistring-dev libmicrohttpd-dev uthash-dev)
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
-bench_packages=(libcmocka-dev iproute2)
+bench_packages=(libcmocka-dev)
 soak_packages=(podman buildah crun runc zstd debootstrap)
 # Running the built programs elsewhere takes the libraries alone (the container image).
 runtime_packages=()
