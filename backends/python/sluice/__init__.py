@@ -16,7 +16,8 @@ from .link import CloseInfo, SessionClosed
 from .listen import ListenError
 from .proxy import ProxyError
 from .server import Server
-from .session import Drain, Session, SessionApp, Stream, StreamError, StreamReset, StreamStopped, handler
+from .session import Drain, Session, SessionApp, handler
+from .stream import Stream, StreamError, StreamReset, StreamStopped
 
 __version__ = "0.1.0"
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from . import __version__
 from .asgi import LifespanFailed
+from .link import Limits
 from .listen import ListenError, parse, split_host_port
 from .proxy import ProxyError
 from .server import Server
@@ -73,7 +74,8 @@ def parser() -> argparse.ArgumentParser:
     rest.add_argument("--app-dir", metavar="DIR", default="", help="where to look for the module (default: the current directory)")
     rest.add_argument("--close-code", metavar="CODE", type=int, default=0, help="closes a session when the application returns (default: 0)")
     rest.add_argument("--error-code", metavar="CODE", type=int, default=500, help="closes a session when the application raises (default: 500)")
-    rest.add_argument("--receive-buffer", metavar="BYTES", type=int, default=1 << 20, help="what may wait unread for one session before its client is slowed down (default: %(default)s)")
+    rest.add_argument("--receive-window", metavar="BYTES", type=int, default=Limits.receive_window, help="what a client may send ahead of the application on one stream (default: %(default)s)")
+    rest.add_argument("--receive-limit", metavar="BYTES", type=int, default=Limits.receive_limit, help="the same on all streams of a session together (default: %(default)s)")
     rest.add_argument("--shutdown-timeout", metavar="SECONDS", type=float, default=10.0, help="what sessions get to finish (default: 10)")
     rest.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     return p
@@ -123,6 +125,8 @@ def server(arguments: argparse.Namespace) -> Server:
         raise UsageError("--key needs --cert FILE")
     if cert != "auto" and arguments.key is None:
         raise UsageError("--cert FILE needs --key FILE")
+    if not 1 <= arguments.receive_window <= arguments.receive_limit:
+        raise UsageError(f"--receive-window must be from 1 to --receive-limit, which is {arguments.receive_limit}")
     return Server(
         load(arguments.app, arguments.app_dir),
         bind=arguments.bind,
@@ -136,7 +140,8 @@ def server(arguments: argparse.Namespace) -> Server:
         close_code=arguments.close_code,
         error_code=arguments.error_code,
         shutdown_timeout=arguments.shutdown_timeout,
-        receive_buffer=arguments.receive_buffer,
+        receive_window=arguments.receive_window,
+        receive_limit=arguments.receive_limit,
     )
 
 

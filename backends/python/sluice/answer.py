@@ -12,6 +12,7 @@ from typing import Any
 MAX_CODE = 0xFFFFFFFF
 MAX_REASON = 1024
 MAX_BODY = 65536
+MAX_NUMBER = (1 << 53) - 1
 
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(rb"(?![ \t])[\t\x20-\x7e\x80-\xff]*(?<![ \t])")
@@ -56,6 +57,9 @@ def check_answer(message: Mapping[str, Any], offered: Sequence[str]) -> None:
     if len(message.get("reason", "").encode()) > MAX_REASON:
         raise ValueError(f"{message['type']}: the reason is longer than {MAX_REASON} bytes")
     check_code(message.get("code", 0))
+    window = message.get("receive_window", 1)
+    if not 1 <= window <= MAX_NUMBER:
+        raise ValueError(f"receive_window {window} is not between 1 and {MAX_NUMBER}")
     subprotocol = message.get("subprotocol")
     if subprotocol is None:
         return

@@ -15,7 +15,8 @@ from typing import Any
 
 from .answer import headers_of
 from .frame import Message
-from .link import MESSAGE_COST, Link, SessionClosed
+from .intake import JOINED
+from .link import Link, SessionClosed
 
 log = logging.getLogger("sluice")
 
@@ -23,6 +24,12 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 AsgiApp = Callable[[Any, Any, Any], Awaitable[Any]]
+
+DATAGRAMS_KEPT = 256
+"""Received datagrams that wait for the application; the oldest are dropped."""
+
+_A_DATAGRAM: Message = {"type": "webtransport.datagram.receive"}
+"""Stands in the queue for the oldest datagram that is left."""
 
 
 def scope_for(link: Link, state: Mapping[str, Any] | None) -> Message:
@@ -45,14 +52,34 @@ class AsgiSession:
         self._queue: deque[Message] = deque([{"type": "webtransport.connect"}])
         self._arrived = asyncio.Event()
         self._disconnect: Message | None = None
+        self._last: dict[int, Message] = {}  # of each stream the last data in the queue
+        self._datagrams: deque[Message] = deque()
 
     def message(self, message: Message) -> None:
         """Receiver: one message from Sluice."""
-        if _only_announces(message):
-            return
+        kind = message["type"]
+        if kind == "webtransport.stream.receive":
+            if _only_announces(message) or self._joined(message):
+                return
+            self._last[message["stream_id"]] = message
+        elif kind == "webtransport.datagram.receive":
+            self._datagrams.append(message)
+            if len(self._datagrams) > DATAGRAMS_KEPT:
+                self._datagrams.popleft()
+                return
+            message = _A_DATAGRAM
         self._queue.append(message)
-        self._link.held(_cost(message))
+        self._link.keep()
         self._arrived.set()
+
+    def _joined(self, message: Message) -> bool:
+        """Adds data to what waits of the same stream already, if both are small."""
+        last = self._last.get(message["stream_id"])
+        if last is None or len(last["data"]) + len(message["data"]) > JOINED:
+            return False
+        last["data"] += message["data"]
+        last["stream_ended"] = message["stream_ended"]
+        return True
 
     async def receive(self) -> Message:
         while not self._queue:
@@ -63,10 +90,19 @@ class AsgiSession:
             with self._link.waiting():
                 await self._arrived.wait()
         message = self._queue.popleft()
-        if message["type"] == "webtransport.disconnect":
+        kind = message["type"]
+        if kind == "webtransport.connect":
+            return message
+        self._link.release()
+        if kind == "webtransport.stream.receive":
+            stream_id = message["stream_id"]
+            if self._last.get(stream_id) is message:
+                del self._last[stream_id]
+            self._link.took(stream_id, len(message["data"]))
+        elif kind == "webtransport.datagram.receive":
+            message = self._datagrams.popleft()
+        elif kind == "webtransport.disconnect":
             self._disconnect = message
-        if message["type"] != "webtransport.connect":
-            self._link.took(_cost(message))
         return message
 
     async def send(self, message: Mapping[str, Any]) -> None:
@@ -84,10 +120,6 @@ def _only_announces(message: Message) -> bool:
     message that they receive, so they get none without data or end."""
     kind = message["type"]
     return kind == "webtransport.stream.receive" and not message["data"] and not message["stream_ended"]
-
-
-def _cost(message: Message) -> int:
-    return len(message.get("data", b"")) + MESSAGE_COST
 
 
 def _field(message: Mapping[str, Any], name: str, kind: type, default: Any = ...) -> Any:
@@ -119,6 +151,9 @@ async def _accept(link: Link, message: Mapping[str, Any]) -> None:
     subprotocol = _field(message, "subprotocol", str, None)
     if subprotocol is not None:
         out["subprotocol"] = subprotocol
+    window = _field(message, "receive_window", int, None)
+    if window is not None:
+        out["receive_window"] = window
     link.accept(out)
 
 

@@ -1,21 +1,12 @@
 """A link: the connection that carries one session between Sluice and the application.
 
 It owns the socket and everything that the two ways of writing applications share: frames in and
-out, which stream halves are open, credit, corking, and how much is read ahead. What Sluice says
-goes up to a Receiver (the session API or the ASGI adapter); both come down by calling methods here.
+out, which stream halves are open, credit in both directions, and corking. What Sluice says goes up
+to a Receiver (the session API or the ASGI adapter); both come down by calling methods here.
 
-Reading ahead. There is one socket for everything, credit included, so it cannot simply be left
-unread while the application is busy:
-
-- Up to `receive_buffer` bytes wait here for the application; then the socket is left alone, and
-  the client is slowed down by flow control. This is the normal case.
-- If the application meanwhile waits for something that only the socket can bring (credit for a
-  send, data of another stream), reading goes on piece by piece, with growing pauses between the
-  pieces, until what it waits for arrives: up to `receive_limit` bytes.
-- At `receive_limit` reading stops. If a send waits for credit then and nothing is taken from the
-  queue for `stall_timeout` seconds, neither side can move: the session is closed. An application
-  that sends as much as it receives does not come near it, as long as the credit that Sluice gives
-  (1 MiB a stream) is more than what waits in the sockets between the two (some 200 kB).
+Nothing here waits for anything but what it must: a send for credit of its own stream and of the
+session. The socket is read as it comes, for credit comes on it; what may come is bounded by the
+credit that we give (intake.py).
 """
 
 from __future__ import annotations
@@ -23,33 +14,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .answer import check_answer, check_code
+from .answer import MAX_NUMBER, check_answer, check_code
 from .checks import check, check_scope, number_in
 from .frame import DATA_MARGIN, MAX_FRAME, Decoder, Message, ProtocolError, encode
+from .halves import Streams, StreamState, is_ours, is_uni
+from .intake import Intake
 
 log = logging.getLogger("sluice")
-
-MESSAGE_COST = 256
-"""What a waiting message counts on top of its bytes, so that empty messages are bounded too."""
 
 CORK_BYTES = 64 * 1024
 """More than this is written at once instead of at the end of the turn."""
 
-MAX_NUMBER = (1 << 53) - 1
-
 
 @dataclass(frozen=True)
 class Limits:
-    """What one session may hold, how long things may take, and the code when it is closed for that."""
+    """What a client may send ahead of the application (on one stream, on all of them), how long Sluice has to hang
+    up, and the code when a session is closed because more waits than that."""
 
-    receive_buffer: int = 1 << 20
+    receive_window: int = 256 << 10
     receive_limit: int = 16 << 20
-    stall_timeout: float = 60.0
     linger_timeout: float = 15.0
     error_code: int = 500
 
@@ -83,50 +71,6 @@ class Receiver(Protocol):
         """One message, checked, in order. The last one is webtransport.disconnect. Must not raise."""
 
 
-class StreamState:
-    """What a link knows of one stream while at least one of its halves is open."""
-
-    __slots__ = ("id", "limit", "sent", "announced", "readable", "writable", "lock", "waiter")
-
-    def __init__(self, stream_id: int, limit: int, *, readable: bool, writable: bool, announced: bool) -> None:
-        self.id = stream_id
-        self.limit = limit
-        self.sent = 0
-        self.announced = announced  # Sluice knows of it
-        self.readable = readable
-        self.writable = writable
-        self.lock = asyncio.Lock()  # one send at a time: a long one may be cut in pieces
-        self.waiter: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
-
-
-def is_ours(stream_id: int) -> bool:
-    """Whether the application opens streams with such an id."""
-    return stream_id & 1 == 1
-
-
-def is_uni(stream_id: int) -> bool:
-    return stream_id & 2 == 2
-
-
-@dataclass
-class _Reading:
-    """How far the socket is read ahead of the application (see the top of this file)."""
-
-    queued: int = 0
-    taken: int = 0
-    waiting: int = 0
-    senders: int = 0
-    paused: bool = False
-    delay: float = 0.001
-    piece: asyncio.TimerHandle | None = None
-    stall: asyncio.TimerHandle | None = None
-    timers: list[asyncio.TimerHandle] = field(default_factory=list)
-
-
 class Link(asyncio.Protocol):
     """One connection from Sluice. `on_session` is called once, when the scope has arrived."""
 
@@ -152,19 +96,18 @@ class Link(asyncio.Protocol):
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
 
-        self._streams: dict[int, StreamState] = {}
-        self._next = [0, 1, 2, 3]  # per kind of stream: the id that comes next
-        self._stream_window = 0
-        self._limit = 0
+        self._streams = Streams(self._limits.receive_window)
+        self._intake = Intake(self._limits.receive_limit, self._grant, self._pause, self._burst)
+        self._limit = 0  # bytes that may be sent on all streams together, and that have been
         self._sent = 0
         self._blocked: dict[int, StreamState] = {}
+        self._linger: asyncio.TimerHandle | None = None
 
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._cork: asyncio.Handle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._reading = _Reading()
 
     # The socket.
 
@@ -183,8 +126,6 @@ class Link(asyncio.Protocol):
             log.error("session %s: Sluice does not speak the backend protocol: %s", self.name, error)
             self._end(CloseInfo(reason=str(error)))
             self.drop()
-            return
-        self._review_reading()
 
     def eof_received(self) -> bool:
         if self.scope and self.disconnected is None:
@@ -199,10 +140,8 @@ class Link(asyncio.Protocol):
             self._end(CloseInfo(reason="the connection to Sluice was lost", by="network"))
         self._transport = None
         self._writable.set()
-        r = self._reading
-        for timer in (r.piece, r.stall, *r.timers):
-            if timer is not None:
-                timer.cancel()
+        if self._linger is not None:
+            self._linger.cancel()
         if not self.lost.done():
             self.lost.set_result(None)
         if self._on_lost is not None:
@@ -252,6 +191,8 @@ class Link(asyncio.Protocol):
                 message,
             )
             return
+        if self.ending and kind in ("webtransport.stream.receive", "webtransport.datagram.receive"):
+            return  # it was on its way; the application has closed the session
         if kind.startswith("webtransport.stream.") and not self._stream_message(kind, message):
             return
         if kind == "webtransport.error":
@@ -262,7 +203,7 @@ class Link(asyncio.Protocol):
         check_scope(scope)
         self.scope = scope
         extensions = scope.setdefault("extensions", {})
-        self._stream_window = number_in(extensions, "webtransport", "stream_window", 1 << 53)
+        self._streams.window = number_in(extensions, "webtransport", "stream_window", 1 << 53)
         self._limit = number_in(extensions, "webtransport", "session_window", 1 << 53)
         self.max_frame = max(number_in(extensions, "sluice", "max_frame", MAX_FRAME), 2 * DATA_MARGIN)
         self._decoder.max_frame = self.max_frame
@@ -271,23 +212,24 @@ class Link(asyncio.Protocol):
     def _stream_message(self, kind: str, message: Message) -> bool:
         """Keeps the stream's state. False if the message is for a half that has ended."""
         stream_id = message["stream_id"]
-        state = self._streams.get(stream_id)
         if kind == "webtransport.stream.receive":
-            if state is None and not is_ours(stream_id) and stream_id >= self._next[stream_id & 3]:
-                state = self._add(stream_id, announced=True)
-            if state is None or not state.readable:
+            state = self._streams.receiving(stream_id)
+            self._intake.arrived(state, len(message["data"]))
+            if state is None:
                 return False
             if message["stream_ended"]:
-                self._over(state, readable=False)
-        elif kind == "webtransport.stream.reset":
+                self._streams.end(state, readable=False)
+            return True
+        state = self._streams.get(stream_id)
+        if kind == "webtransport.stream.reset":
             message.setdefault("code", None)
             if state is None or not state.readable:
                 return False
-            self._over(state, readable=False)
+            self._streams.end(state, readable=False)
         elif kind == "webtransport.stream.stop":
             message.setdefault("code", None)
             if state is not None:
-                self._over(state, writable=False)
+                self._streams.end(state, writable=False)
         return True
 
     def _error(self, message: Message) -> None:
@@ -299,18 +241,17 @@ class Link(asyncio.Protocol):
         )
         state = self._streams.get(message.get("stream_id", -1))
         if state is not None and message["code"] == "too_many_streams":
-            self._over(state, readable=False, writable=False)
+            self._streams.end(state, readable=False, writable=False)
 
     def _end(self, info: CloseInfo, message: Message | None = None) -> None:
         """The session is over: everything that waits is told so."""
         if self.disconnected is not None:
             return
         self.disconnected = info
-        for state in list(self._streams.values()):
-            state.wake()
         self._streams.clear()
         self._blocked.clear()
         self._writable.set()
+        self._intake.close()
         if message is None:
             message = {
                 "type": "webtransport.disconnect",
@@ -335,11 +276,16 @@ class Link(asyncio.Protocol):
         self._write(encode(message, self.max_frame))
 
     def accept(self, message: Mapping[str, Any]) -> None:
+        """Says accept, and how much the client may send: receive_window on each stream if the message has it."""
         if self.accepted:
             raise RuntimeError("the session has been accepted already")
+        window = message.get("receive_window", self._limits.receive_window)
+        message = {**message, "receive_window": window}
         check_answer(message, self.scope.get("subprotocols", []))
         self.command(message)
         self.accepted = True
+        self._streams.receive_window = window
+        self._intake.begin(window)
 
     def finish(self, message: Mapping[str, Any]) -> None:
         """Says reject, close or abort: the last thing that can be said. Silent when the session is over already."""
@@ -350,9 +296,10 @@ class Link(asyncio.Protocol):
         check_answer(message, [])
         self.command(message)
         self.ending = True
-        for state in list(self._streams.values()):
+        for state in list(self._blocked.values()):
             state.wake()
-        self._reading.timers.append(self._loop.call_later(self._limits.linger_timeout, self.drop))
+        self._intake.close()
+        self._linger = self._loop.call_later(self._limits.linger_timeout, self.drop)
 
     def leave(self, *, code: int, reason: str, status: int, after_delivery: bool = False) -> None:
         """The application is done with the session: ends it if nobody has, then waits for Sluice to hang up."""
@@ -365,8 +312,7 @@ class Link(asyncio.Protocol):
                     close["after_delivery"] = True
                 self.finish(close)
         self._discarding = True
-        self._reading.queued = 0
-        self._review_reading()
+        self._intake.close()
 
     def ask_to_finish(self, deadline_ms: int) -> None:
         """The application's process shuts down: tells the client, and the application as Sluice would."""
@@ -389,10 +335,10 @@ class Link(asyncio.Protocol):
 
     def open(self, uni: bool) -> int:
         """Opens the next stream of this kind and returns its id."""
-        stream_id = self._next[3 if uni else 1]
+        stream_id = self._streams.next_id(uni)
         self.need_accepted("opening a stream")
         self.command({"type": "webtransport.stream.send", "stream_id": stream_id, "data": b""})
-        self._add(stream_id, announced=True)
+        self._streams.add(stream_id, announced=True)
         return stream_id
 
     async def send(self, stream_id: int, data: bytes, *, end: bool = False, confirm: bool = False) -> bool:
@@ -404,7 +350,7 @@ class Link(asyncio.Protocol):
         self.need_accepted("webtransport.stream.send")
         if self.over:
             raise SessionClosed(self.disconnected)
-        state = self._sendable(stream_id)
+        state = self._streams.sending(stream_id)
         if state is None:
             return False
         async with state.lock:
@@ -436,7 +382,7 @@ class Link(asyncio.Protocol):
                 rest = rest[size:]
             if last:
                 if end:
-                    self._over(state, writable=False)
+                    self._streams.end(state, writable=False)
                 return True
             if size:
                 await self.flow()
@@ -447,7 +393,7 @@ class Link(asyncio.Protocol):
         state.waiter = self._loop.create_future()
         self._blocked[state.id] = state
         try:
-            with self.waiting(sender=True):
+            with self.waiting():
                 await state.waiter
         finally:
             state.waiter = None
@@ -460,7 +406,7 @@ class Link(asyncio.Protocol):
         self._half("webtransport.stream.reset", stream_id, code)
         state = self._streams.get(stream_id)
         if state is not None:
-            self._over(state, writable=False)
+            self._streams.end(state, writable=False)
 
     def stop(self, stream_id: int, code: int = 0) -> None:
         """Asks the client to send no more on a stream; what still arrives is dropped."""
@@ -469,7 +415,7 @@ class Link(asyncio.Protocol):
         self._half("webtransport.stream.stop", stream_id, code)
         state = self._streams.get(stream_id)
         if state is not None:
-            self._over(state, readable=False)
+            self._streams.end(state, readable=False)
 
     def priority(self, stream_id: int, send_order: int) -> None:
         """Streams with a higher number are sent first."""
@@ -487,7 +433,7 @@ class Link(asyncio.Protocol):
 
     def _need_opened(self, kind: str, stream_id: int) -> None:
         self.need_accepted(kind)
-        if not 0 <= stream_id < self._next[stream_id & 3]:
+        if not self._streams.was_opened(stream_id):
             raise ValueError(f"stream {stream_id} has not been opened")
 
     def is_open(self, stream_id: int) -> tuple[bool, bool]:
@@ -495,43 +441,7 @@ class Link(asyncio.Protocol):
         state = self._streams.get(stream_id)
         return (state.readable, state.writable) if state is not None else (False, False)
 
-    # Streams.
-
-    def _add(self, stream_id: int, announced: bool) -> StreamState:
-        ours, uni = is_ours(stream_id), is_uni(stream_id)
-        state = StreamState(
-            stream_id,
-            self._stream_window,
-            readable=not (ours and uni),
-            writable=ours or not uni,
-            announced=announced,
-        )
-        self._streams[stream_id] = state
-        self._next[stream_id & 3] = stream_id + 4
-        return state
-
-    def _sendable(self, stream_id: int) -> StreamState | None:
-        if not is_ours(stream_id) and is_uni(stream_id):
-            raise ValueError(f"stream {stream_id} is the client's and unidirectional: it can only be read")
-        state = self._streams.get(stream_id)
-        following = self._next[stream_id & 3]
-        if state is None and stream_id >= following:
-            if not is_ours(stream_id):
-                raise ValueError(f"stream {stream_id} has not been opened by the client")
-            if stream_id > following:
-                raise ValueError(f"stream {stream_id} cannot be opened: the next one of its kind is {following}")
-            state = self._add(stream_id, announced=False)
-        return state if state is not None and state.writable else None
-
-    def _over(self, state: StreamState, *, readable: bool = True, writable: bool = True) -> None:
-        state.readable = state.readable and readable
-        state.writable = state.writable and writable
-        state.wake()
-        if not state.readable and not state.writable:
-            self._streams.pop(state.id, None)
-
     def _credit(self, stream_id: int | None, limit: int) -> None:
-        self._reading.delay = 0.001
         if stream_id is not None:
             state = self._streams.get(stream_id)
             if state is not None and limit > state.limit:
@@ -562,81 +472,39 @@ class Link(asyncio.Protocol):
         self._out.clear()
         self._out_bytes = 0
 
-    # Reading ahead.
+    # What the client may send.
 
-    def held(self, size: int) -> None:
-        """The receiver keeps this many bytes for the application."""
-        self._reading.queued += size
+    def took(self, stream_id: int, size: int) -> None:
+        """The application has taken (or dropped) so many bytes of a stream: the client may send as many more."""
+        self._intake.took(self._streams.get(stream_id), size)
 
-    def took(self, size: int) -> None:
-        """The application has taken this many of them."""
-        r = self._reading
-        r.queued = max(r.queued - size, 0)
-        r.taken += size
-        if r.paused:
-            self._review_reading()
+    def keep(self) -> None:
+        """One thing more waits for the application: a message, or a stream that it has not accepted."""
+        self._intake.keep()
 
-    @contextmanager
-    def waiting(self, sender: bool = False) -> Iterator[None]:
+    def release(self) -> None:
+        """The application has taken one of them."""
+        self._intake.release()
+
+    def waiting(self) -> AbstractContextManager[None]:
         """Around every wait for something that only the socket can bring."""
-        r = self._reading
-        r.waiting += 1
-        r.senders += sender
-        self._review_reading()
-        try:
-            yield
-        finally:
-            r.waiting -= 1
-            r.senders -= sender
+        return self._intake.waiting()
 
-    def _review_reading(self) -> None:
-        r, limits = self._reading, self._limits
+    def _grant(self, stream_id: int | None, limit: int) -> None:
+        message: Message = {"type": "webtransport.credit", "limit": limit}
+        if stream_id is not None:
+            message["stream_id"] = stream_id
+        self.command(message)
+
+    def _pause(self, paused: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._discarding or r.queued < limits.receive_buffer:
-            r.delay = 0.001
-            self._pause(False)
-            return
-        self._pause(True)
-        if r.queued < limits.receive_limit:
-            if r.waiting and r.piece is None:
-                r.piece = self._loop.call_later(r.delay, self._read_piece)
-                r.delay = min(r.delay * 2, 0.25)
-        elif r.senders and r.stall is None:
-            r.stall = self._loop.call_later(limits.stall_timeout, self._stalled, r.taken)
-
-    def _pause(self, pause: bool) -> None:
-        r = self._reading
-        if pause != r.paused and self._transport is not None:
-            r.paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-        if not pause and r.piece is not None:
-            r.piece.cancel()
-            r.piece = None
-
-    def _read_piece(self) -> None:
-        self._reading.piece = None
-        if self._reading.waiting:
-            self._pause(False)  # the next data_received looks again
+        if paused:
+            self._transport.pause_reading()
         else:
-            self._review_reading()
+            self._transport.resume_reading()
 
-    def _stalled(self, taken: int) -> None:
-        r = self._reading
-        r.stall = None
-        if r.queued < self._limits.receive_limit or not r.senders or self.over:
-            return
-        if r.taken != taken:
-            self._review_reading()
-            return
-        log.warning(
-            "session %s: a send has waited for credit for %g seconds while %d bytes were not taken: closing it",
-            self.name,
-            self._limits.stall_timeout,
-            r.queued,
-        )
-        reason = "the application and the client wait for each other"
-        self.leave(code=self._limits.error_code, reason=reason, status=500)
+    def _burst(self) -> None:
+        log.warning("session %s: the application leaves too much of what the client sends: closing it", self.name)
+        reason = "the application is too slow"
+        self.finish({"type": "webtransport.close", "code": self._limits.error_code, "reason": reason})

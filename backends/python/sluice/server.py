@@ -37,6 +37,7 @@ class Server:
 
     app is an ASGI application or a function marked with `@sluice.handler`.
     When it returns, its session is closed with close_code; when it raises, with error_code.
+    A client may send receive_window bytes ahead of the application on each stream, receive_limit on all streams.
     """
 
     def __init__(
@@ -55,13 +56,15 @@ class Server:
         close_code: int = 0,
         error_code: int = 500,
         shutdown_timeout: float = 10.0,
-        receive_buffer: int = 1 << 20,
-        receive_limit: int = 16 << 20,
+        receive_window: int = Limits.receive_window,
+        receive_limit: int = Limits.receive_limit,
     ) -> None:
         if (bind is None) == (port is None):
             raise ValueError("say either where the proxy finds the application (bind) or what the proxy listens on (port)")
         if (certfile is None) != (keyfile is None):
             raise ValueError("a certificate needs its key: give both certfile and keyfile, or neither")
+        if not 1 <= receive_window <= receive_limit:
+            raise ValueError(f"receive_window must be from 1 to receive_limit, which is {receive_limit}")
         self.app = app
         self.address: listen.Address | None = listen.parse(bind) if bind is not None else None
         self.proxy: Proxy | None = None
@@ -79,7 +82,7 @@ class Server:
         self._close_code = close_code
         self._error_code = error_code
         self._shutdown_timeout = shutdown_timeout
-        self._limits = Limits(receive_buffer, max(receive_limit, receive_buffer), error_code=error_code)
+        self._limits = Limits(receive_window, receive_limit, error_code=error_code)
         self._links: set[Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lifespan: Lifespan | None = None

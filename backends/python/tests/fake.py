@@ -56,6 +56,8 @@ class FakeSluice:
 
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
+        self.window = None  # what each stream may be sent at first, once accepted
+        self.limits = {}  # stream id, or None for all together: the credit heard of last
 
     def say(self, kind, **fields):
         self.writer.write(frame({"type": "webtransport." + kind, **fields}))
@@ -70,7 +72,15 @@ class FakeSluice:
         self.say("stream.receive", stream_id=stream_id, stream_ended=ended, data=data)
 
     async def hear(self):
-        """The next frame from the application; None at EOF."""
+        """The next frame from the application; None at EOF. Credit is taken note of and skipped."""
+        while (message := await self.hear_any()) is not None and message["type"] == "credit":
+            assert message["limit"] > self.limits.get(message.get("stream_id"), 0)
+            self.limits[message.get("stream_id")] = message["limit"]
+        if message is not None and message["type"] == "accept":
+            self.window = message.pop("receive_window")
+        return message
+
+    async def hear_any(self):
         async with asyncio.timeout(WAIT):
             try:
                 (length,) = struct.unpack(">I", await self.reader.readexactly(4))

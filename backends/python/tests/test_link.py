@@ -1,14 +1,13 @@
-"""Credit, corking, and how far the socket is read ahead."""
+"""What is sent: credit, order, and one write per turn."""
 
 import asyncio
 import os
 import stat
 
-import pytest
 from fake import frame, run, scope, serving
 
 import sluice
-from sluice.link import Limits, Link
+from sluice.link import Link
 
 
 class PretendTransport(asyncio.Transport):
@@ -40,7 +39,6 @@ class Collector:
 
     def message(self, message):
         self.messages.append(message)
-        self.link.held(len(message.get("data", b"")))
 
 
 def pretend(limits=None, **changes):
@@ -60,7 +58,7 @@ def test_one_write_per_turn():
         link.finish({"type": "webtransport.close"})
         assert transport.writes == []
         await asyncio.sleep(0)
-        assert len(transport.writes) == 1 and transport.writes[0].count(b"webtransport.") == 4
+        assert len(transport.writes) == 1 and transport.writes[0].count(b"webtransport.") == 5  # one is credit
 
     run(main())
 
@@ -78,7 +76,7 @@ def test_answer_and_close_arrive_together():
             s = await connect()
             s.scope()
             data = await s.reader.read(65536)
-            assert data.count(b"webtransport.") == 3
+            assert data.count(b"webtransport.") == 4  # one is credit
 
     run(main())
 
@@ -201,146 +199,6 @@ def test_two_sends_on_a_stream_do_not_mix():
                 s.say("credit", stream_id=3, limit=len(got) + 400)
             assert got == b"a" * 1500 + b"b" * 1500
             await s.over(by="app")
-
-    run(main())
-
-
-LIMITS = Limits(receive_buffer=1000, receive_limit=5000, stall_timeout=0.01)
-
-
-def data(n, stream_id=0):
-    return frame({"type": "webtransport.stream.receive", "stream_id": stream_id, "data": bytes(n)})
-
-
-def test_reading_stops_and_goes_on():
-    async def main():
-        link, transport = pretend(LIMITS)
-        link.data_received(data(999))
-        assert not transport.paused
-        link.data_received(data(1))
-        assert transport.paused
-        link.took(1)
-        assert not transport.paused
-
-    run(main())
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
-
-
-def test_reading_goes_on_for_a_send_that_waits():
-    """Its credit comes on the same socket."""
-
-    async def main():
-        link, transport = pretend(LIMITS, stream_window=10)
-        link.accept({"type": "webtransport.accept"})
-        link.data_received(data(2000))
-        assert transport.paused
-        send = asyncio.create_task(link.send(1, bytes(20)))
-        await until(lambda: not transport.paused)
-        link.data_received(data(2000))  # not the credit yet
-        assert transport.paused
-        await until(lambda: not transport.paused)
-        link.data_received(frame({"type": "webtransport.credit", "stream_id": 1, "limit": 20}))
-        assert await send
-        assert transport.paused  # nobody waits any more, 4,000 bytes are unread
-
-    run(main())
-
-
-def test_reading_is_bounded_for_a_send_that_waits():
-    async def main():
-        link, transport = pretend(LIMITS, stream_window=10)
-        link.accept({"type": "webtransport.accept"})
-        link.data_received(data(6000))
-        send = asyncio.create_task(link.send(1, bytes(20)))
-        with pytest.raises(sluice.SessionClosed):  # nothing is taken, nothing can come: the session is closed
-            await send
-        await asyncio.sleep(0)
-        assert b"webtransport.close" in transport.writes[-1] and b"wait for each other" in transport.writes[-1]
-        assert not transport.paused  # to hear Sluice's disconnect
-        link.data_received(data(100_000))
-        assert not transport.paused and len(link._receiver.messages) == 1
-
-    run(main())
-
-
-def test_a_send_that_waits_while_something_is_taken_is_let_wait():
-    async def main():
-        link, transport = pretend(LIMITS, stream_window=10)
-        link.accept({"type": "webtransport.accept"})
-        link.data_received(data(9000))
-        send = asyncio.create_task(link.send(1, bytes(20)))
-        for _ in range(5):
-            await until(lambda: link._reading.stall is not None)
-            timer = link._reading.stall
-            link.took(10)
-            await until(lambda: link._reading.stall is not timer)
-        assert not send.done() and not link.over
-        send.cancel()
-
-    run(main())
-
-
-def test_echo_of_much_through_a_small_buffer(tmp_path):
-    """A client that sends all before it reads anything back, and an application that echoes."""
-
-    async def app(scope, receive, send):
-        await send({"type": "webtransport.accept"})
-        while (message := await receive())["type"] != "webtransport.disconnect":
-            if message["type"] == "webtransport.stream.receive":
-                await send({"type": "webtransport.stream.send", "stream_id": 0, "data": message["data"]})
-
-    async def main():
-        async with serving(app, tmp_path, receive_buffer=20_000, receive_limit=3_000_000) as connect:
-            s = await connect()
-            window = 800_000  # more than the sockets hold
-            await s.accepted(stream_window=window, session_window=window)
-            total, got = 20_000_000, 0
-
-            async def feed():
-                for _ in range(total // 10_000):
-                    s.stream(0, b"x" * 10_000)
-                    await s.writer.drain()
-
-            feeding = asyncio.create_task(feed())
-            while got < total:
-                got += len((await s.expect("stream.send"))["data"])
-                s.say("credit", stream_id=0, limit=got + window)
-                s.say("credit", limit=got + window)
-            await feeding
-            await s.over()
-
-    run(main())
-
-
-def test_unread_data_stops_the_socket():
-    """Nothing reads: what the application's side takes is bounded."""
-    release = asyncio.Event()
-
-    async def app(scope, receive, send):
-        await send({"type": "webtransport.accept"})
-        await release.wait()
-        while (await receive())["type"] != "webtransport.disconnect":
-            pass
-
-    async def main():
-        async with serving(app, receive_buffer=50_000) as connect:
-            s = await connect()
-            await s.accepted()
-            sent = 0
-            while s.writer.transport.get_write_buffer_size() == 0 or sent < 2_000_000:
-                s.stream(0, b"x" * 10_000)
-                sent += 10_000
-                await asyncio.sleep(0)
-            (link,) = connect.server._links
-            assert link._reading.queued < 50_000 + 400_000  # one read's worth over
-            assert s.writer.transport.get_write_buffer_size() > 0
-            release.set()
-            await s.writer.drain()
-            await s.over()
 
     run(main())
 

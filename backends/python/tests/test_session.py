@@ -118,7 +118,7 @@ def test_reading():
         stream = await session.accept_stream()
         assert await stream.read() == b"all of it"
         stream = await session.accept_stream()
-        assert [chunk async for chunk in stream] == [b"1", b"22"]
+        assert [chunk async for chunk in stream] == [b"1" * 9000, b"22"]
         await session.close(1)
 
     async def play(s):
@@ -131,7 +131,7 @@ def test_reading():
         for part in (b"all ", b"of ", b"it"):
             s.stream(2, part)
         s.stream(2, ended=True)
-        s.stream(4, b"1")
+        s.stream(4, b"1" * 9000)
         s.stream(4, b"22", ended=True)
         await s.expect("close", code=1)
         await s.over(by="app")
@@ -493,7 +493,8 @@ def test_many_streams_leave_nothing_behind():
         for n in range(2000):
             s.stream(4 * n, b"ping", ended=True)
             await s.expect("stream.send", stream_id=4 * n, data=b"ping", end_stream=True)
-        assert not links[0]._streams and not links[0]._blocked and links[0]._reading.queued == 0
+        assert not links[0]._streams.open and not links[0]._blocked
+        assert not links[0]._intake.unread and not links[0]._intake.items
         await s.over()
 
     with_handler(handler, play)
