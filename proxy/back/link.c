@@ -1,10 +1,10 @@
 /*
- * Frames out through a stage, frames in through a shared buffer. Owns its dial or its sock, its
- * stage, the beginning of an incomplete frame and the receipts not reached yet. Calls dial, sock
- * and turn; news goes up through link_ops. Everything that ends a link goes through end_link, and
- * closed() comes from flush alone.
+ * A link's life, and its frames out through a stage; frames in are in link_in.c. Owns its dial or
+ * its sock, its stage and the receipts not reached yet. Calls dial, sock and turn; news goes up
+ * through link_ops. Everything that ends a link goes through end_link, and closed() comes from
+ * flush alone.
  */
-#include "back/link.h"
+#include "back/link_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,68 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "back/dial.h"
-#include "back/sock.h"
-#include "base/budget.h"
 #include "base/stats.h"
-#include "base/timers.h"
-#include "base/turn.h"
 
-#define LENGTH_SIZE   4
 #define STARVED_NS    (20 * NS_PER_MS)
 #define RECEIPT_BYTES 16384 /* a receipt that stands for so many is not added to */
-#define PART_SMALL    4096  /* parts up to here are read and kept without ado */
-
-enum link_state {
-    LINK_NEW, /* the dial begins with the next flush */
-    LINK_DIALING,
-    LINK_OPEN,
-    LINK_FINISHING, /* writes what is staged, then discards what comes */
-    LINK_ENDED,     /* closed() comes with the next flush */
-};
-
-struct receipt {
-    uint64_t position; /* of the stage, counted over the link's life */
-    void *of;          /* NULL: forgotten */
-    size_t bytes, count;
-};
-
-struct link {
-    struct link_shared *shared;
-    const struct link_ops *ops;
-    void *user;
-    enum link_state state;
-    struct dial dial;
-    struct sock *sock;
-    bool paused, hung_up;
-    bool eof_allowed, eof_seen;
-    bool refused;    /* a frame's length was not legal */
-    bool write_gone; /* a write failed: read what is left, then it is over */
-    bool shut;
-
-    uint8_t *stage; /* NULL while empty */
-    size_t staged, sent;
-    uint64_t written; /* bytes that the socket has taken, in all */
-    uint64_t offered; /* bytes that it was asked to take: a receipt up to here waits no longer for
-                         what follows */
-    const void *open_key;
-    size_t open_at; /* where the open frame begins in the stage */
-    size_t open_head;
-
-    struct receipt *receipts; /* a ring */
-    size_t receipt_first, receipt_count, receipt_size;
-
-    uint8_t *part; /* read and not handed up yet: part_begin to part_end */
-    size_t part_begin, part_end, part_size;
-
-    struct budget *memory;
-    struct timer starved; /* asks again for memory for a stage */
-    struct turn_flush flush;
-    struct turn_grave grave;
-    struct timer linger;
-    struct link_end end;
-    char end_text[256];
-};
 
 static void touch(struct link *l)
 {
@@ -113,7 +55,7 @@ static void end_link(struct link *l, enum fault fault, int error, const char *te
     touch(l);
 }
 
-static void lose(struct link *l, int error)
+void link_lose(struct link *l, int error)
 {
     char text[sizeof l->end_text];
     const char *where = l->part_end > l->part_begin ? " inside a frame" : "";
@@ -134,22 +76,20 @@ static void free_link(void *owner)
     free(l);
 }
 
-static void drop_part(struct link *l);
-
 static void report_closed(struct link *l)
 {
     struct env *env = l->shared->env;
     l->shared->links--;
     env->stats->links--;
     give_stage_back(l);
-    drop_part(l);
+    link_drop_part(l);
     turn_bury(env->turn, &l->grave, free_link, l);
     l->ops->closed(l->user, &l->end);
 }
 
 /* --- what is waited for --- */
 
-static bool wants_read(const struct link *l)
+bool link_wants_read(const struct link *l)
 {
     if (l->eof_seen)
         return false;
@@ -159,7 +99,7 @@ static bool wants_read(const struct link *l)
 static void want(struct link *l)
 {
     if (l->sock)
-        sock_want(l->sock, wants_read(l), l->staged > l->sent);
+        sock_want(l->sock, link_wants_read(l), l->staged > l->sent);
 }
 
 /* --- out --- */
@@ -363,214 +303,11 @@ static void write_out(struct link *l)
         l->ops->writable(l->user);
 }
 
-/* --- in --- */
-
-/* Room for len more bytes. Grows with what really came, not with what a length claims. */
-static uint8_t *reserve_part(struct link *l, size_t len)
-{
-    struct link_shared *shared = l->shared;
-    size_t needed = l->part_end + len;
-    if (!l->part && needed > PART_SMALL && shared->spare_part) {
-        l->part = shared->spare_part;
-        l->part_size = shared->spare_part_size;
-        shared->spare_part = NULL;
-        budget_charge(l->memory, l->part_size);
-    }
-    if (needed > l->part_size) {
-        size_t size = l->part_size ? l->part_size : 512;
-        while (size < needed)
-            size *= 2;
-        l->part = realloc(l->part, size);
-        assert(l->part);
-        budget_charge(l->memory, size - l->part_size); /* at most a frame */
-        l->part_size = size;
-    }
-    return l->part + l->part_end;
-}
-
-static void keep_part(struct link *l, const uint8_t *data, size_t len)
-{
-    memcpy(reserve_part(l, len), data, len);
-    l->part_end += len;
-}
-
-static void drop_part(struct link *l)
-{
-    struct link_shared *shared = l->shared;
-    budget_release(l->memory, l->part_size);
-    if (l->part_size > PART_SMALL && l->part_size <= shared->read_size && !shared->spare_part) {
-        shared->spare_part = l->part;
-        shared->spare_part_size = l->part_size;
-    } else {
-        free(l->part);
-    }
-    l->part = NULL;
-    l->part_begin = l->part_end = l->part_size = 0;
-}
-
-/* Size of the frame that data begins with, its length included; 0 if that is not known yet. */
-static size_t frame_size(struct link *l, const uint8_t *data, size_t len)
-{
-    if (len < LENGTH_SIZE)
-        return 0;
-    uint64_t body =
-        (uint64_t)data[0] << 24 | (uint64_t)data[1] << 16 | (uint64_t)data[2] << 8 | data[3];
-    if (body == 0 || body > l->shared->max_frame) {
-        l->refused = true;
-        l->ops->frame_refused(l->user, body);
-        return 0;
-    }
-    return LENGTH_SIZE + body;
-}
-
-/* Hands up whole frames; returns how many bytes they were. */
-static size_t deliver(struct link *l, const uint8_t *data, size_t len)
-{
-    size_t at = 0;
-    while (l->state == LINK_OPEN && !l->paused && !l->refused) {
-        size_t size = frame_size(l, data + at, len - at);
-        if (size == 0 || size > len - at)
-            break;
-        l->shared->env->stats->frames_received++;
-        l->ops->frame_received(l->user, data + at + LENGTH_SIZE, size - LENGTH_SIZE);
-        at += size;
-    }
-    return at;
-}
-
-/* Hands up what was kept. Only an incomplete frame, or frames after a pause, stay. */
-static void deliver_part(struct link *l)
-{
-    if (l->part_end == l->part_begin)
-        return;
-    l->part_begin += deliver(l, l->part + l->part_begin, l->part_end - l->part_begin);
-    if (l->part_begin == l->part_end || l->state != LINK_OPEN) {
-        drop_part(l);
-    } else if (l->part_begin > 0) {
-        memmove(l->part, l->part + l->part_begin, l->part_end - l->part_begin);
-        l->part_end -= l->part_begin;
-        l->part_begin = 0;
-    }
-}
-
-/* Bytes that an incomplete frame in part still needs, as far as known. */
-static size_t part_misses(const struct link *l)
-{
-    size_t have = l->part_end - l->part_begin;
-    if (have == 0)
-        return 0;
-    if (have < LENGTH_SIZE)
-        return LENGTH_SIZE - have;
-    const uint8_t *p = l->part + l->part_begin;
-    size_t body = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-    return LENGTH_SIZE + body - have;
-}
-
-/* Takes what was read: completes the frame begun before, hands up the whole ones that follow, and
- * keeps the rest. */
-static void take(struct link *l, const uint8_t *data, size_t len)
-{
-    size_t misses;
-    while ((misses = part_misses(l)) > 0 && len > 0) {
-        size_t n = misses < len ? misses : len;
-        keep_part(l, data, n);
-        data += n;
-        len -= n;
-        deliver_part(l);
-        if (l->paused || l->refused || l->state != LINK_OPEN)
-            break;
-    }
-    if (l->part_end == l->part_begin) {
-        size_t n = deliver(l, data, len);
-        data += n;
-        len -= n;
-    }
-    if (len > 0 && l->state == LINK_OPEN && !l->refused)
-        keep_part(l, data, len);
-}
-
-static void met_eof(struct link *l, int error)
-{
-    l->eof_seen = true;
-    if (l->state == LINK_OPEN && l->eof_allowed && !error && !l->write_gone)
-        return;
-    lose(l, error);
-}
-
-static void nothing_to_read(struct link *l)
-{
-    if (l->write_gone)
-        lose(l, EPIPE);
-}
-
-/* Where the next bytes go: first what a large frame that has begun still needs, so that they are
- * not copied; the rest to the shared buffer. Returns the bytes of the former. */
-static size_t aim(struct link *l, size_t size, struct iovec into[2], int *count)
-{
-    size_t misses = l->state == LINK_OPEN ? part_misses(l) : 0, most = l->shared->read_size / 4;
-    *count = 0;
-    if (misses > PART_SMALL && l->part_begin == 0) {
-        misses = misses < most ? misses : most;
-        into[(*count)++] = (struct iovec){reserve_part(l, misses), misses};
-    } else {
-        misses = 0;
-    }
-    into[(*count)++] = (struct iovec){l->shared->read_buffer, size};
-    return misses;
-}
-
-static void take_in(struct link *l, size_t of_part, size_t len)
-{
-    size_t kept = len < of_part ? len : of_part;
-    l->part_end += kept;
-    if (kept > 0)
-        deliver_part(l);
-    if (l->state == LINK_OPEN && len > kept)
-        take(l, l->shared->read_buffer, len - kept);
-}
-
-static void read_in(struct link *l)
-{
-    struct link_shared *shared = l->shared;
-    size_t budget = shared->read_budget;
-    if (l->state == LINK_OPEN)
-        deliver_part(l);
-    while (budget > 0 && wants_read(l)) {
-        size_t size = budget < shared->read_size ? budget : shared->read_size;
-        struct iovec into[2];
-        int count;
-        size_t of_part = aim(l, size, into, &count);
-        ssize_t n = sock_read(l->sock, into, count);
-        if (n <= 0) {
-            if (n == 0 || errno != EAGAIN)
-                met_eof(l, n == 0 ? 0 : errno);
-            else
-                nothing_to_read(l);
-            break;
-        }
-        bool is_all = (size_t)n < of_part + size;
-        budget -= (size_t)n < budget ? (size_t)n : budget;
-        if (l->state == LINK_OPEN)
-            take_in(l, of_part, (size_t)n);
-        if (is_all && !l->write_gone)
-            break; /* that was all; what comes now is another turn's */
-    }
-}
-
-/* While paused: if nothing is left to be read, then nothing more will come. Otherwise that is read
- * first, when there is credit for it. */
-static void check_hang_up(struct link *l)
-{
-    if (l->hung_up && l->paused && l->state == LINK_OPEN && l->part_end == l->part_begin &&
-        !l->eof_seen && sock_unread(l->sock) == 0)
-        met_eof(l, 0);
-}
-
 static void sock_readable(void *user)
 {
     struct link *l = user;
-    read_in(l);
-    check_hang_up(l);
+    link_read_in(l);
+    link_check_hang_up(l);
     want(l);
 }
 
@@ -583,7 +320,7 @@ static void sock_hung_up(void *user)
 {
     struct link *l = user;
     l->hung_up = true;
-    check_hang_up(l);
+    link_check_hang_up(l);
 }
 
 static const struct sock_ops open_ops = {sock_readable, sock_writable, sock_hung_up};
@@ -612,7 +349,7 @@ static void shut_when_written(struct link *l)
     if (l->state != LINK_FINISHING || l->staged > l->sent)
         return;
     if (l->write_gone || l->eof_seen)
-        lose(l, 0);
+        link_lose(l, 0);
     else if (!l->shut)
         sock_shut(l->sock);
     l->shut = true;
@@ -628,10 +365,10 @@ static void flush(void *owner)
         return;
     }
     if (l->state == LINK_OPEN)
-        deliver_part(l);
+        link_deliver_part(l);
     write_out(l);
-    if (l->write_gone && wants_read(l))
-        read_in(l);
+    if (l->write_gone && link_wants_read(l))
+        link_read_in(l);
     shut_when_written(l);
     if (l->state == LINK_ENDED) {
         turn_untouch(l->shared->env->turn, &l->flush);
