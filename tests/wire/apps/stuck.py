@@ -16,7 +16,7 @@ good neighbours, the others make trouble. The client's path says which:
                             all of them, and closes with code 9
     /shoot?size=N           sends datagrams as fast as it can
 
-    stuck.py PATH_OF_SOCKET
+    stuck.py unix:PATH
 
 Tells `listening`, and then of some sessions a line of JSON. Good neighbours run in a process of their
 own, so that trouble takes no time from them that is Python's.
@@ -345,7 +345,7 @@ def peek_path(sock):
 
 def main():
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(sys.argv[1])
+    listener.bind(sys.argv[1].removeprefix("unix:"))
     listener.listen(4096)
     mine, passed = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     multiprocessing.get_context("fork").Process(target=make_trouble, args=(passed, mine),

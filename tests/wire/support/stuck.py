@@ -21,8 +21,8 @@ STILL = 5  # looks at the statistics that must be the same
 class Spoken:
     """A process that is spoken with in lines."""
 
-    def __init__(self, command):
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, command, env=()):
+        self.process = subprocess.Popen(command, env={**os.environ, **dict(env)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True)
         self.lines = queue.Queue()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -49,10 +49,20 @@ class Spoken:
         self.reader.join()
 
 
+APPS = {
+    "text": [sys.executable, os.path.join(ROOT, "tests/wire/apps/stuck.py")],
+    "python": [sys.executable, os.path.join(ROOT, "tests/wire/apps/library.py")],
+    "c": [os.path.join(BUILD, "tests/wire/library")],
+}
+LIBRARY = os.path.join(ROOT, "backends/python")
+
+
 class App(Spoken):
-    def __init__(self, path):
-        super().__init__([sys.executable, os.path.join(ROOT, "tests/wire/apps/stuck.py"), path])
+    """kind: written from the protocol's text, or with one of the libraries."""
+
+    def __init__(self, kind, path):
         self.address = f"unix:{path}"
+        super().__init__([*APPS[kind], self.address], {"PYTHONPATH": LIBRARY})
         assert self.line() == "listening"
 
     def told(self):
@@ -159,11 +169,11 @@ class Stage:
 
     def __init__(self, world):
         self.world = world
-        self.app = App(os.path.join(world.directory, "stuck.sock"))
-        self.proxy = None
+        self.app = self.proxy = None
         self.clients = []
 
-    def start(self, *arguments):
+    def start(self, *arguments, app="text"):
+        self.app = App(app, os.path.join(self.world.directory, "stuck.sock"))
         self.proxy = self.world.proxy(self.app.address, workers=1, arguments=arguments)
         return self.proxy
 
@@ -174,6 +184,7 @@ class Stage:
         return client
 
     def bystander(self, way="down", **options):
+        """See Bystander."""
         client = Bystander(self.proxy, way, **options)
         self.clients.append(client)
         client.round()  # warm
@@ -191,6 +202,12 @@ class Stage:
             return same == STILL
         return self.proxy.wait_stats(is_still)
 
+    def lost(self, client):
+        """The code with which the other side closed a client's only session; the client is ended."""
+        code = client.expect("lost")["code"]
+        self.end(client)
+        return code
+
     def end(self, client):
         self.clients.remove(client)
         return client.end()
@@ -201,6 +218,7 @@ class Stage:
                 client.end()
             else:
                 client.kill()
-        if good:
+        if good and self.proxy:
             self.proxy.wait_idle()
-        self.app.kill()
+        if self.app:
+            self.app.kill()
