@@ -14,12 +14,17 @@
 #define EARLY_DATAGRAMS      16
 #define EARLY_DATAGRAM_BYTES (32 * 1024)
 
+/* When there are more than we remember, what is older than all of them has ended, too. */
 bool wt_conn_has_ended(const struct wt_conn *c, uint64_t id)
 {
-    for (size_t i = 0; i < WT_REMEMBERED; i++)
+    uint64_t lowest = UINT64_MAX;
+    for (size_t i = 0; i < WT_REMEMBERED; i++) {
         if (c->ended[i] == id + 1)
             return true;
-    return false;
+        if (c->ended[i] < lowest)
+            lowest = c->ended[i]; /* 0 while there are fewer */
+    }
+    return id + 1 < lowest;
 }
 
 /* A connection that carries no session is closed after a while: some clients wait for that, and

@@ -33,6 +33,8 @@ class RawSession:
         self.seen = []
         self.scope = None
         self.data = {}  # stream id -> bytes read by read_stream
+        self.reading = threading.Event()
+        self.reading.set()
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read_exactly(self, n):
@@ -47,7 +49,7 @@ class RawSession:
 
     def _read(self):
         try:
-            while True:
+            while self.reading.wait():
                 head = self._read_exactly(4)
                 if head is None:
                     break
@@ -96,6 +98,13 @@ class RawSession:
             if message is None:
                 return last
             last = message
+
+    def pause(self):
+        """Reads no more than one frame until resume()."""
+        self.reading.clear()
+
+    def resume(self):
+        self.reading.set()
 
     def send(self, kind, **fields):
         self.send_all((kind, fields))
