@@ -7,6 +7,8 @@
 
 #include "relay_internal.h"
 
+#define WORTH_TELLING (128 * 1024)
+
 /* --- the table --- */
 
 bool stream_is_by_app(uint64_t id)
@@ -116,11 +118,12 @@ uint64_t account_held(const struct account *a)
     return a->sent - a->released;
 }
 
-/* A new limit is worth a message when a quarter of the window has been freed. */
+/* A new limit is worth a message when a quarter of the window has been freed, or so much. What is
+ * freed and not told is missing on a long path. */
 static bool is_worth_telling(const struct account *a)
 {
     uint64_t freed = a->released + a->window.size - a->announced;
-    return freed > 0 && freed >= a->window.size / 4;
+    return freed > 0 && (freed >= a->window.size / 4 || freed >= WORTH_TELLING);
 }
 
 static void session_credit(struct session *s)

@@ -234,6 +234,7 @@ int main(int argc, char **argv)
         .wt = {.is_server = true,
                .connection_window = 8 << 20,
                .stream_window = 1 << 20,
+               .connection_memory = 16 << 20,
                .max_streams_bidi = 1000,
                .max_streams_uni = 1000,
                .stream_send_limit = (1 << 20) + 64,
