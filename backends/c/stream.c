@@ -172,7 +172,8 @@ size_t sluice_stream_send(struct sluice_stream *st, const void *data, size_t len
         return len;
     size_t taken = st->queue.len == 0 ? send_now(st, data, len, end) : 0;
     size_t queued = smaller(len - taken, queue_room(st));
-    fifo_write(&st->queue, (const uint8_t *)data + taken, queued);
+    if (queued > 0) /* data may be NULL when there is only an end to send */
+        fifo_write(&st->queue, (const uint8_t *)data + taken, queued);
     st->session->queued += queued;
     taken += queued;
     if (taken < len)

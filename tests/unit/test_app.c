@@ -525,7 +525,8 @@ static void greet_and_close(struct sluice_session *s)
     struct sluice_stream *uni = sluice_stream_open(s, true), *bidi = sluice_stream_open(s, false);
     assert_int_equal(sluice_stream_id(uni), 3);
     assert_int_equal(sluice_stream_id(bidi), 1);
-    assert_int_equal(sluice_stream_send(uni, "hi", 2, true), 2);
+    assert_int_equal(sluice_stream_send(uni, "hi", 2, false), 2);
+    sluice_stream_send(uni, NULL, 0, true); /* the end alone */
     sluice_stream_stop(bidi, 9);
     sluice_stream_reset(bidi, 8);
     assert_true(sluice_datagram_send(s, "dg", 2));
@@ -545,8 +546,8 @@ static void test_one_flight(void **state)
     assert_int_equal(m->status.value, 201);
     assert_memory_equal(m->subprotocol.at, "chat", 4);
     static const enum message_type rest[] = {
-        MESSAGE_STREAM_SEND,  MESSAGE_STREAM_SEND,   MESSAGE_STREAM_SEND, MESSAGE_STREAM_STOP,
-        MESSAGE_STREAM_RESET, MESSAGE_DATAGRAM_SEND, MESSAGE_CLOSE};
+        MESSAGE_STREAM_SEND, MESSAGE_STREAM_SEND,  MESSAGE_STREAM_SEND,   MESSAGE_STREAM_SEND,
+        MESSAGE_STREAM_STOP, MESSAGE_STREAM_RESET, MESSAGE_DATAGRAM_SEND, MESSAGE_CLOSE};
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++) {
         assert_true(fake_take(f));
         assert_int_equal(f->said.type, rest[i]);
