@@ -148,6 +148,8 @@ def read_junit(path):
         skip = case.find("skipped")
         if bad:
             words = [e.text or e.get("message") or "" for e in bad]
+            words += [tail(e.text, 40) for tag in ("system-out", "system-err")
+                      for e in case.iter(tag) if e.text]
             results.append(Result(name, "failed", "\n".join(words)))
         elif skip is not None:
             results.append(Result(name, "skipped", skip.get("message") or (skip.text or "").strip()))
@@ -232,7 +234,7 @@ def run_pytest(suite, env):
     marks = [] if "SOAK" in env else ["-m", "not soak"]
     status, output = run_watched(
         suite, [python_for(suite), "-m", "pytest", "-v", "--no-header", "--tb=short", "-p",
-                "no:cacheprovider", *marks, f"--junitxml={report}", folder], env,
+                "no:cacheprovider", "-o", "junit_logging=all", *marks, f"--junitxml={report}", folder], env,
         re.compile(r" (PASSED|FAILED|SKIPPED|ERROR|XFAIL|XPASS)"))
     results = read_junit(report) if report.exists() else []
     if status not in (0, 5) and not any(r.state == "failed" for r in results):
