@@ -78,11 +78,12 @@ class Intake:
         if self.received > self.granted + _EARLY:
             raise ProtocolError(f"{self.received} bytes on all streams, {self.granted} were allowed")
         if state is None:
-            self.took(None, size)
-            return
-        state.received += size
-        if state.received > state.granted:
-            raise ProtocolError(f"{state.received} bytes on stream {state.id}, {state.granted} were allowed")
+            self.taken += size
+        else:
+            state.received += size
+            if state.received > state.granted:
+                raise ProtocolError(f"{state.received} bytes on stream {state.id}, {state.granted} were allowed")
+        self._credit_all()
 
     def took(self, state: StreamState | None, size: int) -> None:
         """The application has taken bytes, or they were dropped; without a state that stream needs no credit."""
@@ -95,10 +96,14 @@ class Intake:
             if (limit - state.granted) * 4 >= self.window and limit > state.granted:
                 state.granted = limit
                 self._credit(state.id, limit)
+        self._credit_all()
+
+    def _credit_all(self) -> None:
+        """An eighth of the limit at a time; or less, when streams that are not read leave little for the others."""
         limit = self.taken + self._limit
         owed = limit - self.granted
-        # A part of the limit; or less, when streams that are not read leave little else for the others.
-        if owed * 8 >= self._limit or (owed >= _LEAST and owed >= self.granted - self.received):
+        worth = owed * 8 >= self._limit or (owed >= _LEAST and owed >= self.granted - self.received)
+        if worth and not self._closed:
             self.granted = limit
             self._credit(None, limit)
 

@@ -100,7 +100,7 @@ class Link(asyncio.Protocol):
         self._intake = Intake(self._limits.receive_limit, self._grant, self._pause, self._burst)
         self._limit = 0  # bytes that may be sent on all streams together, and that have been
         self._sent = 0
-        self._blocked: dict[int, StreamState] = {}
+        self._line: dict[int, StreamState] = {}  # streams that wait for the session's credit; the first is next
         self._linger: asyncio.TimerHandle | None = None
 
         self._out: list[bytes] = []
@@ -249,7 +249,6 @@ class Link(asyncio.Protocol):
             return
         self.disconnected = info
         self._streams.clear()
-        self._blocked.clear()
         self._writable.set()
         self._intake.close()
         if message is None:
@@ -296,7 +295,7 @@ class Link(asyncio.Protocol):
         check_answer(message, [])
         self.command(message)
         self.ending = True
-        for state in list(self._blocked.values()):
+        for state in self._streams.open.values():
             state.wake()
         self._intake.close()
         self._linger = self._loop.call_later(self._limits.linger_timeout, self.drop)
@@ -360,44 +359,66 @@ class Link(asyncio.Protocol):
         return True
 
     async def _send_all(self, state: StreamState, rest: memoryview, end: bool, confirm: bool) -> bool:
-        while True:
-            if self.over:
-                raise SessionClosed(self.disconnected)
-            if not state.writable:
-                return False
-            room = min(state.limit - state.sent, self._limit - self._sent, self.max_frame - DATA_MARGIN)
-            size = min(len(rest), max(room, 0))
-            last = size == len(rest)
-            if size or last or not state.announced:
-                message: Message = {"type": "webtransport.stream.send", "stream_id": state.id}
-                if end and last:
-                    message["end_stream"] = True
-                if confirm and last:
-                    message["confirm"] = True
-                message["data"] = bytes(rest[:size])
-                self.command(message)
-                state.announced = True
-                state.sent += size
-                self._sent += size
-                rest = rest[size:]
-            if last:
-                if end:
-                    self._streams.end(state, writable=False)
-                return True
-            if size:
-                await self.flow()
-            else:
-                await self._wait_for_credit(state)
+        try:
+            while True:
+                if self.over:
+                    raise SessionClosed(self.disconnected)
+                if not state.writable:
+                    return False
+                size = min(len(rest), self._room(state), self.max_frame - DATA_MARGIN)
+                last = size == len(rest)
+                if size or last or not state.announced:
+                    self._send_piece(state, bytes(rest[:size]), end and last, confirm and last)
+                    rest = rest[size:]
+                if last:
+                    if end:
+                        self._streams.end(state, writable=False)
+                    return True
+                if size:
+                    await self.flow()
+                else:
+                    await self._wait_for_credit(state)
+        finally:
+            self._leave_line(state)
+
+    def _send_piece(self, state: StreamState, data: bytes, end: bool, confirm: bool) -> None:
+        message: Message = {"type": "webtransport.stream.send", "stream_id": state.id}
+        if end:
+            message["end_stream"] = True
+        if confirm:
+            message["confirm"] = True
+        message["data"] = data
+        self.command(message)
+        state.announced = True
+        state.sent += len(data)
+        self._sent += len(data)
+        if data:
+            self._leave_line(state)
+
+    def _room(self, state: StreamState) -> int:
+        """What may be sent on a stream now: nothing while others wait longer for the session's credit."""
+        if self._line and next(iter(self._line)) != state.id:
+            return 0
+        return max(min(state.limit - state.sent, self._limit - self._sent), 0)
 
     async def _wait_for_credit(self, state: StreamState) -> None:
+        """Until there may be more room; a stream with credit of its own stands in line for the session's."""
+        if state.limit > state.sent:
+            self._line.setdefault(state.id, state)
         state.waiter = self._loop.create_future()
-        self._blocked[state.id] = state
         try:
             with self.waiting():
                 await state.waiter
         finally:
             state.waiter = None
-            self._blocked.pop(state.id, None)
+
+    def _leave_line(self, state: StreamState) -> None:
+        if self._line.pop(state.id, None) is not None:
+            self._wake_first()
+
+    def _wake_first(self) -> None:
+        if self._line and self._limit > self._sent:
+            next(iter(self._line.values())).wake()
 
     def reset(self, stream_id: int, code: int = 0) -> None:
         """Gives up sending on a stream; legal after its end too."""
@@ -449,9 +470,7 @@ class Link(asyncio.Protocol):
                 state.wake()
         elif limit > self._limit:
             self._limit = limit
-            for state in self._blocked.values():
-                if state.limit > state.sent:
-                    state.wake()
+            self._wake_first()
 
     # Writing: one write per turn of the loop.
 

@@ -493,7 +493,7 @@ def test_many_streams_leave_nothing_behind():
         for n in range(2000):
             s.stream(4 * n, b"ping", ended=True)
             await s.expect("stream.send", stream_id=4 * n, data=b"ping", end_stream=True)
-        assert not links[0]._streams.open and not links[0]._blocked
+        assert not links[0]._streams.open and not links[0]._line
         assert not links[0]._intake.unread and not links[0]._intake.items
         await s.over()
 
