@@ -181,6 +181,7 @@ struct stream {
     struct recvq queue;
     uint64_t up_sent, up_limit;
     size_t unwritten; /* messages staged and not taken by the socket yet */
+    size_t staged;    /* bytes in them that the client has no credit for yet */
 
     enum down_state down;
     struct recvq backlog; /* what wt does not take yet */

@@ -57,6 +57,7 @@ static void append(struct stream *st, const uint8_t *data, size_t len)
     link_append(s->link, data, len);
     link_receipt(s->link, st, len);
     st->unwritten++;
+    st->staged += len;
     st->up_sent += len;
     s->up_sent += len;
     s->open_data += len;
@@ -141,15 +142,17 @@ void up_stream_received(void *stream_user, const uint8_t *data, size_t len, bool
         stream_make_ready(st);
 }
 
-/* Bytes that will not be told are the client's to send again, as it were. */
+/* Bytes that will not be told are the client's to send again, as it were; and so are those that are
+ * staged already, though the application may never read them: a client that gives up its streams
+ * can then go on, at least with closing the session. */
 static void drop_queue(struct stream *st)
 {
-    size_t held = recvq_held(&st->queue);
-    if (held == 0)
-        return;
-    recvq_drop(&st->queue, held);
-    if (st->wt)
-        wt_stream_consumed(st->wt, held);
+    size_t held = recvq_held(&st->queue), all = held + st->staged;
+    if (held > 0)
+        recvq_drop(&st->queue, held);
+    st->staged = 0;
+    if (st->wt && all > 0)
+        wt_stream_consumed(st->wt, all);
 }
 
 void up_stream_reset(void *stream_user, struct wt_code code)
@@ -349,6 +352,9 @@ void up_written(void *user, void *receipt, size_t bytes, size_t count)
     (void)user;
     assert(st->unwritten >= count);
     st->unwritten -= count;
+    if (bytes > st->staged) /* credited before */
+        bytes = st->staged;
+    st->staged -= bytes;
     if (st->wt && bytes)
         wt_stream_consumed(st->wt, bytes);
     stream_settle(st);

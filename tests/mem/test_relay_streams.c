@@ -207,6 +207,31 @@ static void a_stop_throws_away_what_waits(void **state)
     rworld_free(w);
 }
 
+/* Also what the link has staged and the application does not take: else the capsule that closes the
+ * session would find no room in the connection's window. */
+static void a_reset_gives_back_what_the_application_does_not_read(void **state)
+{
+    (void)state;
+    struct peer_session *client;
+    struct app_conn *app;
+    struct rworld *w = opened(&client, &app);
+    uint8_t *bytes = pattern(MIB, 1);
+    struct peer_stream *streams[4];
+    w->reads = false;
+    for (size_t i = 0; i < 4; i++) {
+        streams[i] = peer_open(client, true);
+        peer_send(streams[i], bytes, MIB, 0, false);
+    }
+    rworld_run_for(w, 2 * NS_PER_S);
+    for (size_t i = 0; i < 4; i++)
+        wt_stream_reset(streams[i]->wt, 1);
+    wt_close(client->wt, 5, "", 0);
+    rworld_run_for(w, NS_PER_S);
+    assert_true(client->closed && client->end.clean);
+    free(bytes);
+    rworld_free(w);
+}
+
 static void confirm_is_answered_when_the_client_has_all(void **state)
 {
     (void)state;
@@ -579,6 +604,7 @@ int main(void)
         cmocka_unit_test(the_application_opens_resets_and_stops),
         cmocka_unit_test(a_stream_reset_before_it_left_ends_in_both_directions),
         cmocka_unit_test(a_stop_throws_away_what_waits),
+        cmocka_unit_test(a_reset_gives_back_what_the_application_does_not_read),
         cmocka_unit_test(confirm_is_answered_when_the_client_has_all),
         cmocka_unit_test(streams_beyond_the_client_s_limit_wait),
         cmocka_unit_test(credit_lets_a_large_transfer_through),
