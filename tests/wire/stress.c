@@ -320,6 +320,12 @@ static void after_poll(uv_check_t *check)
             flood(&stress.all[i]);
 }
 
+static void tell_stopped(void)
+{
+    if (stress.deaf && stress.accepted == stress.sessions)
+        printf("stopped\n");
+}
+
 /* Whether it is taken. */
 static bool reads(void)
 {
@@ -327,7 +333,7 @@ static bool reads(void)
         return true;
     if (!stress.deaf && stress.received >= stress.after) {
         stress.deaf = true;
-        printf("stopped\n");
+        tell_stopped();
     }
     return !stress.deaf;
 }
@@ -347,8 +353,10 @@ static void responded(void *user, unsigned status, const struct header *headers,
         s->to_open = stress.streams;
         push(s);
     }
-    if (++stress.accepted == stress.sessions)
-        printf("ready\n");
+    if (++stress.accepted < stress.sessions)
+        return;
+    printf("ready\n");
+    tell_stopped();
 }
 
 static void stream_opened(void *user, struct wt_stream *wt, bool unidirectional)
