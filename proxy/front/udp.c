@@ -131,6 +131,9 @@ static void deliver(struct udp *u, unsigned i)
         !packet_address_set(&p.remote, m->msg_name, m->msg_namelen))
         return;
     unmap(&p.remote);
+    if (p.remote.sa.any.sa_family == AF_INET ? p.remote.sa.v4.sin_port == 0
+                                             : p.remote.sa.v6.sin6_port == 0)
+        return; /* forged, for nothing can be sent there */
     read_control(u, m, &p);
     u->ops->received(u->user, &p);
 }
@@ -200,8 +203,8 @@ static int is_busy(void)
 }
 
 /* All segments in one call, which the kernel cuts. Returns how much is done with (sent or not
- * sendable at all), 0 if the kernel has no room. */
-static size_t send_whole(struct udp *u, struct msghdr *m, const struct packet *p)
+ * sendable at all), 0 if the kernel has no room, -1 if it does not cut these. */
+static ssize_t send_whole(struct udp *u, struct msghdr *m, const struct packet *p)
 {
     struct iovec slice = {(void *)p->data, p->len};
     size_t without = m->msg_controllen;
@@ -214,15 +217,16 @@ static size_t send_whole(struct udp *u, struct msghdr *m, const struct packet *p
     if (m->msg_controllen == 0)
         m->msg_control = NULL;
     if (sendmsg(u->fd, m, MSG_NOSIGNAL) >= 0)
-        return p->len;
+        return (ssize_t)p->len;
     if (is_busy())
         return 0;
     if (m->msg_controllen > without && (errno == EIO || errno == EINVAL)) {
-        u->has_gso = false; /* this interface cannot; the caller goes on one by one */
+        if (errno == EIO) /* the interface cannot; otherwise it is something with this address */
+            u->has_gso = false;
         m->msg_controllen = without;
-        return 0;
+        return -1;
     }
-    return p->len;
+    return (ssize_t)p->len;
 }
 
 static size_t send_one_by_one(struct udp *u, const struct msghdr *m, const struct packet *p)
@@ -264,9 +268,9 @@ static size_t send_now(struct udp *u, const struct packet *p)
     add_source(u, &m, &p->local);
     add_ecn(&m, p);
     if (u->has_gso || p->segment_size == 0 || p->len <= p->segment_size) {
-        size_t done = send_whole(u, &m, p);
-        if (done || u->has_gso)
-            return done;
+        ssize_t done = send_whole(u, &m, p);
+        if (done >= 0)
+            return (size_t)done;
         m.msg_control = control;
     }
     return send_one_by_one(u, &m, p);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include "base/turn.h"
 #include "front/steering.h"
@@ -216,6 +217,52 @@ static void too_large_for_the_path_is_dropped(void **state)
     assert_int_equal(b->bytes, 100);
 }
 
+static bool kernel_joins_what_it_cut(struct node *a, struct node *b, const uint8_t *data)
+{
+    size_t before = b->payloads;
+    send_to(a, b, "127.0.0.1", data, 3000, 1000, 0);
+    run_until(before + 3);
+    return b->last.segment_size == 1000;
+}
+
+/* Nothing can be sent to port 0. That must not slow down everybody else. */
+static void an_address_that_cannot_be_reached_does_not_end_offload(void **state)
+{
+    static uint8_t data[3000];
+    (void)state;
+    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    if (!kernel_joins_what_it_cut(a, b, data))
+        skip();
+    udp_send(a->udp, &(struct packet){.data = data,
+                                      .len = sizeof(data),
+                                      .segment_size = 1000,
+                                      .remote = address_of("127.0.0.1", 0)});
+    assert_true(kernel_joins_what_it_cut(a, b, data));
+}
+
+static void packets_from_port_0_are_dropped(void **state)
+{
+    /* a UDP header: from 0, to be filled in, 8 + 4 bytes, no checksum */
+    uint8_t bytes[12] = {0, 0, 0, 0, 0, 12, 0, 0, 'f', 'a', 'k', 'e'};
+    (void)state;
+    int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP);
+    if (fd < 0) {
+        print_message("only the superuser may forge packets\n");
+        skip();
+    }
+    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    struct packet_address to = address_of("127.0.0.1", 0);
+    bytes[2] = (uint8_t)(port_of(b) >> 8);
+    bytes[3] = (uint8_t)port_of(b);
+    assert_int_equal(sendto(fd, bytes, sizeof(bytes), 0, &to.sa.any, to.len), sizeof(bytes));
+    close(fd);
+    send_to(a, b, "127.0.0.1", (const uint8_t *)"true!", 5, 0, 0);
+    run_until(1);
+    assert_int_equal(b->bytes, 5);
+}
+
 static void a_taken_port_is_told(void **state)
 {
     char error[256] = "";
@@ -275,6 +322,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(ipv6_with_offload, setup, teardown),
         cmocka_unit_test_setup_teardown(dual_stack_carries_ipv4, setup, teardown),
         cmocka_unit_test_setup_teardown(too_large_for_the_path_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_address_that_cannot_be_reached_does_not_end_offload,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(packets_from_port_0_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, setup, teardown),
         cmocka_unit_test_setup_teardown(steering_follows_the_connection_id, setup, teardown),
     };
