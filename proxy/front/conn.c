@@ -410,7 +410,7 @@ void conn_dispose(struct conn *c)
     ngtcp2_conn_del(c->quic);
     tls_session_free(c->tls);
     window_fini(&c->window);
-    budget_release(&c->memory, CONN_COST);
+    budget_release(&c->memory, CONN_COST + c->orphans * CONN_ORPHAN_COST);
     budget_fini(&c->memory);
     free(c);
 }

@@ -30,10 +30,11 @@
 #define uthash_fatal(msg)              abort()
 #include <uthash.h>
 
-#define CONN_TEXT_MAX  256   /* of a close, ours or the peer's, kept for the log */
-#define CONN_BATCH_MAX 65000 /* bytes in one hand-over: GSO's limit less headers */
-#define CONN_GSO_MAX   64    /* payloads in one hand-over */
-#define CONN_SLOT_LEN  1500  /* at least the largest payload that ngtcp2 is told to send */
+#define CONN_TEXT_MAX    256   /* of a close, ours or the peer's, kept for the log */
+#define CONN_BATCH_MAX   65000 /* bytes in one hand-over: GSO's limit less headers */
+#define CONN_GSO_MAX     64    /* payloads in one hand-over */
+#define CONN_ORPHAN_COST 1024  /* bytes; see close_orphan in conn_stream.c */
+#define CONN_SLOT_LEN    1500  /* at least the largest payload that ngtcp2 is told to send */
 
 /* How a connection goes, once it does. */
 enum conn_ending {
@@ -86,8 +87,8 @@ struct conn {
     bool is_dead;     /* closed was told; waits for the end of the turn */
     bool is_reset;    /* a stateless reset came in */
     struct conn_stream *streams;
-    struct conn_stream *recent;     /* of them, looked up last; or NULL */
-    size_t orphans, slots_withheld; /* see close_orphan in conn_stream.c */
+    struct conn_stream *recent;                 /* of them, looked up last; or NULL */
+    size_t orphans, slots_withheld, slots_lost; /* see close_orphan in conn_stream.c */
     size_t datagram_max;
     /* the end */
     enum conn_ending ending;

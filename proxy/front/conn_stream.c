@@ -13,8 +13,6 @@
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
-#define ORPHANS_MAX 1024 /* see close_orphan */
-
 struct conn_stream *conn_stream_find(struct conn *c, int64_t stream_id)
 {
     const uint8_t *hash_key = c->hub->env->hash_key;
@@ -210,8 +208,9 @@ void conn_stream_callbacks(ngtcp2_callbacks *cb)
 
 /* ngtcp2 forgets to close a unidirectional stream of the peer's whose very first frame is a
  * RESET_STREAM (the peer gave up before it sent, or the network reordered). We tell upward that it
- * has closed. ngtcp2 keeps a few hundred bytes for it, so a connection gets only so many of these
- * slots back. */
+ * has closed. ngtcp2 keeps a few hundred bytes for it until the connection ends, so the slot is
+ * given back only while the connection's memory pays for that. With half of the slots lost the
+ * connection is of little use, and ends. */
 static void close_orphan(struct conn *c, int64_t stream_id)
 {
     struct conn_stream *st = conn_stream_find(c, stream_id);
@@ -220,7 +219,9 @@ static void close_orphan(struct conn *c, int64_t stream_id)
     void *above = st->user;
     ngtcp2_conn_set_stream_user_data(c->quic, stream_id, NULL);
     stream_free(c, st);
-    if (++c->orphans > ORPHANS_MAX)
+    if (budget_reserve(&c->memory, CONN_ORPHAN_COST, BUDGET_GROWTH))
+        c->orphans++;
+    else
         c->slots_withheld++;
     c->hub->ops->stream_closed(c->user, stream_id, above);
 }
@@ -307,6 +308,13 @@ void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len)
     conn_touch(c);
 }
 
+static void lose_slot(struct conn *c)
+{
+    c->slots_withheld--;
+    if (++c->slots_lost > c->hub->config.max_streams_uni / 2)
+        conn_end_by_upcall(c, FAULT_MEMORY_STREAM);
+}
+
 void conn_stream_slot_free(struct conn *c, int64_t stream_id)
 {
     if (c->ending)
@@ -314,7 +322,7 @@ void conn_stream_slot_free(struct conn *c, int64_t stream_id)
     if (ngtcp2_is_bidi_stream(stream_id))
         ngtcp2_conn_extend_max_streams_bidi(c->quic, 1);
     else if (c->slots_withheld)
-        c->slots_withheld--;
+        lose_slot(c);
     else
         ngtcp2_conn_extend_max_streams_uni(c->quic, 1);
     conn_touch(c);

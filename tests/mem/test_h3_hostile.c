@@ -117,6 +117,43 @@ static void unidirectional_streams_reset_inside_their_header_end(void **state)
     finish(r);
 }
 
+/* Whoever sends a stream for each frame of a video resets many before anything of them arrives. */
+static void places_of_streams_that_only_were_reset_come_back(void **state)
+{
+    (void)state;
+    struct raw *r = begin();
+    raw_settle(r);
+    for (int i = 0; i < 3000; i++) {
+        struct raw_stream *st = raw_open(r, true);
+        assert_non_null(st);
+        raw_reset(st, REQUEST_CANCELLED);
+        if (i % 40 == 39)
+            raw_settle(r);
+    }
+    still_serves(r);
+    finish(r);
+}
+
+static void without_memory_for_them_the_connection_ends(void **state)
+{
+    struct wt_config config = pair_config();
+    (void)state;
+    config.connection_memory = 2 * 1024 * 1024;
+    struct raw *r = raw_new(pair_new_with(1, false, &config));
+    raw_hello(r);
+    raw_settle(r);
+    for (int i = 0; i < 4000 && !r->closed; i++) {
+        struct raw_stream *st = raw_open(r, true);
+        if (!st || i % 40 == 39)
+            raw_settle(r);
+        if (st && !r->closed)
+            raw_reset(st, REQUEST_CANCELLED);
+    }
+    assert_true(r->closed);
+    assert_int_equal(stats_of(r)->faults[FAULT_MEMORY_STREAM], 1);
+    finish(r);
+}
+
 static void an_answer_that_is_whole_survives_the_requests_reset(void **state)
 {
     (void)state;
@@ -261,6 +298,8 @@ int main(void)
         cmocka_unit_test(a_blocked_request_may_end_before_its_headers_come),
         cmocka_unit_test(streams_reset_inside_their_header_end),
         cmocka_unit_test(unidirectional_streams_reset_inside_their_header_end),
+        cmocka_unit_test(places_of_streams_that_only_were_reset_come_back),
+        cmocka_unit_test(without_memory_for_them_the_connection_ends),
         cmocka_unit_test(an_answer_that_is_whole_survives_the_requests_reset),
         cmocka_unit_test(a_stop_before_the_header_is_told_after_it),
         cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
