@@ -74,9 +74,12 @@ async function run(browser, command) {
   try {
     page = await browser.newPage();
     page.on('console', (m) => heard.push(`${m.type()}: ${m.text()}`));
+    const crashed = new Promise((_, reject) => page.on('error', reject));
+    crashed.catch(() => {});
     page.on('pageerror', (e) => heard.push(`pageerror: ${e.message}`));
     await page.goto(command.page || pageUrl, { waitUntil: 'load', timeout: 20000 });
-    const answer = await within(page.evaluate(evaluate, command.script, command.args || {}),
+    const answer = await within(
+      Promise.race([page.evaluate(evaluate, command.script, command.args || {}), crashed]),
       command.timeout_ms || 20000);
     say({ id: command.id, ...JSON.parse(answer), console: heard });
   } catch (e) {

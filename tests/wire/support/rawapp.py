@@ -31,6 +31,7 @@ class RawSession:
         self.sock = sock
         self.inbox = queue.Queue()
         self.seen = []
+        self.skipped = []
         self.scope = None
         self.data = {}  # stream id -> bytes read by read_stream
         self.reading = threading.Event()
@@ -63,6 +64,11 @@ class RawSession:
 
     def next(self, timeout=TIMEOUT):
         """The next message; None at the end of the connection."""
+        if self.skipped:
+            return self.skipped.pop(0)
+        return self._receive(timeout)
+
+    def _receive(self, timeout):
         try:
             message = self.inbox.get(timeout=timeout)
         except queue.Empty:
@@ -73,22 +79,30 @@ class RawSession:
         return message
 
     def wait(self, kind, timeout=TIMEOUT, **fields):
-        """The next message of this type and with these fields; what comes before it is skipped."""
+        """The next message of this type and with these fields; others are left for later."""
+        def fits(message):
+            return message["type"] == kind and all(message.get(k) == v for k, v in fields.items())
+
+        for i, message in enumerate(self.skipped):
+            if fits(message):
+                return self.skipped.pop(i)
         while True:
-            message = self.next(timeout)
+            message = self._receive(timeout)
             if message is None:
                 raise Ended(f"connection ended before {kind} {fields}; last: {self.seen[-5:]}")
-            if message["type"] == kind and all(message.get(k) == v for k, v in fields.items()):
+            if fits(message):
                 return message
+            self.skipped.append(message)
 
-    def read_stream(self, stream_id, timeout=TIMEOUT):
-        """All of a stream until its end. Messages about others are skipped."""
+    def read_stream(self, stream_id, timeout=TIMEOUT, until=None):
+        """All of a stream until its end, or until it has brought these bytes."""
         data = bytearray()
-        while True:
+        while until is None or until not in data:
             message = self.wait("webtransport.stream.receive", timeout, stream_id=stream_id)
             data += message["data"]
             if message["stream_ended"]:
-                return bytes(data)
+                break
+        return bytes(data)
 
     def ended(self, timeout=TIMEOUT):
         """Reads until the proxy has shut its side; returns the last message."""
