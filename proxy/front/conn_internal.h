@@ -54,10 +54,12 @@ struct conn_stream {
     void *user;
     uint64_t written; /* bytes put into packets */
     uint64_t acked;
-    bool fin_written, fin_acked; /* fin_acked: told upward */
-    struct window window;        /* what the peer may send */
-    bool blocked;                /* answered CONN_BLOCKED, no stream_unblocked yet */
-    bool stopped;                /* STOP_SENDING was told upward */
+    bool fin_written, fin_acked;
+    size_t untold; /* of acked, not told upward yet */
+    bool fin_untold;
+    struct window window; /* what the peer may send */
+    bool blocked;         /* answered CONN_BLOCKED, no stream_unblocked yet */
+    bool stopped;         /* STOP_SENDING was told upward */
 };
 
 /* Something in the packet that is being read, to be told when ngtcp2 has read all of it. */
@@ -88,6 +90,7 @@ struct conn {
     bool is_reset;    /* a stateless reset came in */
     struct conn_stream *streams;
     struct conn_stream *recent;                 /* of them, looked up last; or NULL */
+    struct conn_stream *acked;                  /* of them, with something untold; or NULL */
     size_t orphans, slots_withheld, slots_lost; /* see close_orphan in conn_stream.c */
     size_t datagram_max;
     /* the end */

@@ -42,6 +42,8 @@ static void stream_free(struct conn *c, struct conn_stream *st)
 {
     if (c->recent == st)
         c->recent = NULL;
+    if (c->acked == st)
+        c->acked = NULL;
     HASH_DEL(c->streams, st);
     free(st);
 }
@@ -83,20 +85,37 @@ static int received(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64
     return conn_callback_result(c);
 }
 
+static void tell_acked(struct conn *c)
+{
+    struct conn_stream *st = c->acked;
+    c->acked = NULL;
+    if (!st || c->ending)
+        return;
+    size_t len = st->untold;
+    bool fin = st->fin_untold;
+    st->untold = 0;
+    st->fin_untold = false;
+    c->hub->ops->stream_acked(c->user, st->id, st->user, len, fin);
+}
+
+/* One for each packet acknowledged: those in a row are told together. */
 static int acked(ngtcp2_conn *quic, int64_t stream_id, uint64_t offset, uint64_t len, void *user,
                  void *stream_user)
 {
     struct conn *c = user;
     struct conn_stream *st = stream_user;
     (void)quic;
+    (void)stream_id;
     (void)offset;
 
+    if (c->acked != st)
+        tell_acked(c);
     st->acked += len;
-    bool fin = st->fin_written && !st->fin_acked && st->acked == st->written;
-    if (fin)
-        st->fin_acked = true;
-    if ((len || fin) && !c->ending)
-        c->hub->ops->stream_acked(c->user, stream_id, st->user, (size_t)len, fin);
+    st->untold += len;
+    if (st->fin_written && !st->fin_acked && st->acked == st->written)
+        st->fin_acked = st->fin_untold = true;
+    if (st->untold || st->fin_untold)
+        c->acked = st;
     return conn_callback_result(c);
 }
 
@@ -111,6 +130,7 @@ static int closed(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64_t
 
     if (!st) /* ended before, as an orphan */
         return conn_callback_result(c);
+    tell_acked(c);
     void *above = st->user;
     stream_free(c, st);
     if (!c->ending)
@@ -241,6 +261,7 @@ void conn_note(struct conn_hub *hub, int64_t stream_id, uint64_t code, bool is_r
 void conn_streams_after_read(struct conn *c)
 {
     struct conn_hub *hub = c->hub;
+    tell_acked(c);
     for (size_t i = 0; i < hub->note_count; i++)
         if (hub->notes[i].is_reset)
             close_orphan(c, hub->notes[i].stream_id);
