@@ -135,13 +135,8 @@ void sendq_sent(struct sendq *q, size_t len)
         q->at = TAILQ_NEXT(q->at, entry);
 }
 
-void sendq_acked(struct sendq *q, size_t len)
+static void free_acked(struct sendq *q)
 {
-    if (q->limit == 0)
-        return; /* dropped: the bytes are given up already */
-    assert(len <= q->sent - q->base);
-    q->base += len;
-    account_gone(q, len);
     struct sendq_chunk *c;
     while ((c = TAILQ_FIRST(&q->chunks)) && chunk_end(c) <= q->base) {
         TAILQ_REMOVE(&q->chunks, c, entry);
@@ -149,10 +144,31 @@ void sendq_acked(struct sendq *q, size_t len)
     }
 }
 
-void sendq_drop(struct sendq *q)
+void sendq_acked(struct sendq *q, size_t len)
 {
-    account_gone(q, q->end - q->base);
-    q->base = q->sent = q->end;
-    q->at = NULL;
+    assert(len <= q->sent - q->base);
+    q->base += len;
+    account_gone(q, len);
+    free_acked(q);
+}
+
+void sendq_cut(struct sendq *q, uint64_t from)
+{
+    struct sendq_chunk *c;
+    uint64_t end = from > q->sent ? from : q->sent;
+
     q->limit = 0;
+    if (end >= q->end)
+        return;
+    while ((c = TAILQ_LAST(&q->chunks, sendq_chunks)) && c->start >= end) {
+        TAILQ_REMOVE(&q->chunks, c, entry);
+        free(c);
+    }
+    if (c)
+        c->len = (size_t)(end - c->start);
+    account_gone(q, q->end - end);
+    q->end = end;
+    if (q->sent == end)
+        q->at = NULL;
+    free_acked(q);
 }

@@ -46,11 +46,11 @@ size_t sendq_unsent(const struct sendq *q);
 size_t sendq_peek(const struct sendq *q, struct iovec *slices, size_t count);
 /* The next len unsent bytes have been put into a packet. */
 void sendq_sent(struct sendq *q, size_t len);
-/* The oldest len bytes in flight have been acknowledged. len <= sent - base; ignored after
- * sendq_drop. */
+/* The oldest len bytes in flight have been acknowledged. len <= sent - base. */
 void sendq_acked(struct sendq *q, size_t len);
-/* Gives up all bytes: nothing is unsent or in flight any more, nothing can be written. Memory of
- * bytes in flight is kept until sendq_fini because a packet may still name them. */
-void sendq_drop(struct sendq *q);
+/* Gives up what is unsent beyond the offset `from`; nothing can be written any more. Bytes in
+ * flight are held on until they are acknowledged, or until sendq_fini, because QUIC may still ask
+ * for them. */
+void sendq_cut(struct sendq *q, uint64_t from);
 
 #endif

@@ -97,6 +97,7 @@ struct h3_stream {
     uint64_t uncredited; /* payload received and not consumed */
 
     struct sendq out; /* our header and payload */
+    size_t kept;      /* bytes of it that were left when it was cut: the connection pays for them */
     size_t header_len;
     bool fin_wanted, fin_sent;
     /* These wait for the header's acknowledgement. */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/budget.h"
 #include "base/stats.h"
 #include "base/varint.h"
 #include "front/h3_internal.h"
@@ -26,12 +27,32 @@ static const struct h3_ops *ops_of(const struct h3_stream *s)
     return s->h3->host->ops;
 }
 
+static void release_kept(struct h3_stream *s, size_t len)
+{
+    if (len > s->kept)
+        len = s->kept;
+    s->kept -= len;
+    if (len > 0)
+        budget_release(conn_memory(s->h3->conn), len);
+}
+
+/* Nobody waits for these bytes, so they are in no session's account any more. A peer that
+ * acknowledges nothing can make us keep those in flight, so its connection pays for them. */
+static void cut_out(struct h3_stream *s, uint64_t from)
+{
+    release_kept(s, s->kept);
+    sendq_cut(&s->out, from);
+    s->kept = sendq_held(&s->out);
+    if (s->kept > 0)
+        budget_charge(conn_memory(s->h3->conn), s->kept);
+}
+
 static void reset_now(struct h3_stream *s)
 {
     timer_stop(env_of(s)->timers, &s->header_timer);
     s->send_over = true;
     h3_stream_not_ready(s);
-    sendq_drop(&s->out);
+    cut_out(s, 0);
     if (!s->closed && !s->h3->dead)
         conn_stream_reset(s->h3->conn, s->id, s->reset_code);
     h3_touch(s->h3);
@@ -95,6 +116,7 @@ void h3_stream_free(struct h3_stream *s)
     h3_stream_not_ready(s);
     timer_stop(env_of(s)->timers, &s->header_timer);
     TAILQ_REMOVE(&h->streams, s, in_all);
+    release_kept(s, s->kept);
     if (s->kind == H3_STREAM_WT)
         env_of(s)->stats->streams--;
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
@@ -168,6 +190,7 @@ void h3_stream_reset(struct h3_stream *s, uint64_t code)
             stop_now(s, s->stop_wanted ? s->stop_code : code);
         reset_now(s);
     } else {
+        cut_out(s, s->header_len);
         wait_for_header(s);
     }
 }
@@ -223,6 +246,11 @@ void h3_stream_finish(struct h3_stream *s)
     h3_stream_peer_reset(s, H3_NO_ERROR);
     s->closed = true;
     s->send_over = true;
+    if (s->kind == H3_STREAM_WT) {
+        cut_out(s, 0);
+        sendq_acked(&s->out, sendq_held(&s->out)); /* QUIC asks for nothing any more */
+        release_kept(s, s->kept);
+    }
     h3_stream_not_ready(s);
     timer_stop(env_of(s)->timers, &s->header_timer);
     if (s->released)
@@ -319,8 +347,11 @@ void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool f
 
 void h3_stream_acked(struct h3_stream *s, size_t len, bool fin)
 {
-    if (s->send_over)
+    release_kept(s, len);
+    if (s->send_over) {
+        sendq_acked(&s->out, len);
         return;
+    }
     size_t header_left = s->out.base < s->header_len ? s->header_len - (size_t)s->out.base : 0;
     size_t of_header = len < header_left ? len : header_left;
     sendq_acked(&s->out, len);
@@ -349,7 +380,7 @@ void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code)
     s->send_over = true;
     h3_stream_not_ready(s);
     header_known(s); /* it is: who stops a stream knows it */
-    sendq_drop(&s->out);
+    cut_out(s, 0);
     if (!was_over && !s->released)
         ops_of(s)->stream_stopped(s->user, code);
 }

@@ -3,29 +3,35 @@
  *
  *     stress HOST:PORT PATH SCENARIO [NAME=NUMBER ...]
  *
- *     work       rounds of transfers, for who wants to know how a bystander fares. Each stream
- * begins with 8 bytes, big-endian: how many bytes it wants back noread     never takes a byte of
- * what the server sends push       sends on its streams as long as it may, and never ends them
+ *     work       rounds of transfers, to see how a bystander fares. A stream begins with
+ *                8 bytes, big-endian: how many bytes it wants back
+ *     noread     takes `after` bytes, so that windows grow, and then no more
+ *     push       sends on its streams as much as it may, and never ends them
  *     streams    opens streams as fast as it can
  *     datagrams  sends datagrams as fast as it can
  *     listen     takes everything
+ *     hoard      on one stream after the other asks for more than ever comes, takes none
+ *                of it, wants no more at last, and never ends its own half. Tells hoarded
  *
  *     sessions=1     each on a connection of its own
- *     streams=1      of a session: in a round of work, or of push
+ *     streams=1      of a session: in a round of work, of push, or in all of hoard
  *     bytes=16M      in a round, over all streams; K, M, G multiply
- *     kind=0         of streams: 0 unidirectional, one byte and the end; 1 the same and a reset;
- *                    2 bidirectional, reset and stopped; 3 bidirectional, left open
+ *     kind=0         of streams: 0 unidirectional, a byte and the end; 1 the same and a
+ *                    reset; 2 bidirectional, reset and stopped; 3 the same, left open
  *     size=1000      of a datagram
  *     stuck=1        streams that get stuck, of the first session
  *     after=0        of noread: bytes, of all sessions together
  *
- * Tells `ready` when all sessions are accepted, and then does as lines on standard input say:
+ * Tells `ready` when all sessions are accepted, and does as lines on standard input say:
  *
  *     down, up       a round of work; when it is over: round bytes=N us=N
- *     stick          asks on `stuck` streams for more than ever comes, and takes none of it; stuck
- * when the windows are full stick-up       says on them that they are the stuck ones (asks for
- * everything there is) and sends as much as it may; stuck at once unstick        gives these up;
- * unstuck at once end            closes all sessions; at last: closed sent=N received=N
+ *     stick          asks on `stuck` streams for more than ever comes, and takes none of
+ *                    it; stuck when something has come on each
+ *     stick-up       wishes to be stuck on them (2^64 - 1), and sends as much as it may;
+ *                    stuck at once
+ *     unstick        gives these up; unstuck at once
+ *     close          asks the application to close the session (2^64 - 3)
+ *     end            closes all sessions; at last: closed sent=N received=N
  *
  * noread tells `stopped` when it reads no more. A session that the other side closes is told
  * (`lost code=N`), and is an error within a round only. Any certificate is trusted.
@@ -43,11 +49,22 @@
 #define ASK_EVER  (UINT64_MAX - 1)
 #define ASK_STUCK UINT64_MAX
 #define ASK_CLOSE (UINT64_MAX - 2)
+#define HOARD     (32 << 10)
 #define BURST     256
 
-enum scenario { RUN_WORK, RUN_NOREAD, RUN_PUSH, RUN_STREAMS, RUN_DATAGRAMS, RUN_LISTEN, RUNS };
+enum scenario {
+    RUN_WORK,
+    RUN_NOREAD,
+    RUN_PUSH,
+    RUN_STREAMS,
+    RUN_DATAGRAMS,
+    RUN_LISTEN,
+    RUN_HOARD,
+    RUNS
+};
 
-static const char *const names[RUNS] = {"work", "noread", "push", "streams", "datagrams", "listen"};
+static const char *const names[RUNS] = {"work",      "noread", "push", "streams",
+                                        "datagrams", "listen", "hoard"};
 
 enum kind { KIND_FIN, KIND_RESET, KIND_RESET_BIDI, KIND_OPEN };
 
@@ -57,7 +74,7 @@ struct session {
     uint64_t to_open; /* streams of this round, or of push */
 };
 
-enum role { ROLE_WORK, ROLE_STUCK, ROLE_PUSH, ROLE_FLOOD, ROLE_SERVERS };
+enum role { ROLE_WORK, ROLE_STUCK, ROLE_PUSH, ROLE_FLOOD, ROLE_HOARD, ROLE_SERVERS };
 
 struct stream {
     struct wt_stream *wt;
@@ -88,6 +105,7 @@ static struct {
     /* the others */
     uint64_t sent, received;
     bool deaf;
+    struct stream *hoarded;
 } stress = {.sessions = 1, .streams = 1, .bytes = 16 << 20, .size = 1000, .stuck = 1};
 
 /* --- sending --- */
@@ -310,6 +328,35 @@ static void flood(struct session *s)
     }
 }
 
+static void hoard(struct session *s)
+{
+    struct stream *st;
+    while (s->to_open > 0 && (st = open_stream(s, false, ROLE_HOARD))) {
+        s->to_open--;
+        st->to_send = ASK;
+        pattern_ask(st->ask, ASK_EVER);
+        send_more(st);
+        return;
+    }
+    if (s->to_open == 0)
+        printf("hoarded\n");
+}
+
+static void hoard_more(struct stream *st, size_t len)
+{
+    bool enough = st->got >= HOARD;
+    st->got += len;
+    if (enough || st->got < HOARD)
+        return;
+    struct stream *before = stress.hoarded;
+    if (before) {
+        wt_stream_consumed(before->wt, before->got);
+        wt_stream_stop(before->wt, 1);
+    }
+    stress.hoarded = st;
+    hoard(st->session);
+}
+
 /* After every poll: what came has made room for more. */
 static void after_poll(uv_check_t *check)
 {
@@ -349,14 +396,15 @@ static void responded(void *user, unsigned status, const struct header *headers,
         exit(1);
     }
     s->accepted = true;
-    if (stress.scenario == RUN_PUSH) {
-        s->to_open = stress.streams;
+    s->to_open = stress.streams;
+    if (stress.scenario == RUN_PUSH)
         push(s);
-    }
     if (++stress.accepted < stress.sessions)
         return;
     printf("ready\n");
     tell_stopped();
+    if (stress.scenario == RUN_HOARD)
+        hoard(&stress.all[0]);
 }
 
 static void stream_opened(void *user, struct wt_stream *wt, bool unidirectional)
@@ -370,10 +418,12 @@ static void stream_received(void *stream_user, const uint8_t *data, size_t len, 
     struct stream *st = stream_user;
     stress.received += len;
     st->fin |= fin;
-    if (st->role == ROLE_STUCK) {
+    if (st->role == ROLE_STUCK)
         got_stuck(st, len);
+    if (st->role == ROLE_HOARD)
+        hoard_more(st, len);
+    if (st->role == ROLE_STUCK || st->role == ROLE_HOARD)
         return;
-    }
     if (!reads())
         return;
     wt_stream_consumed(st->wt, len);
@@ -584,7 +634,7 @@ static enum scenario scenario_of(const char *name)
     for (int i = 0; i < RUNS; i++)
         if (strcmp(names[i], name) == 0)
             return (enum scenario)i;
-    host_fail("the scenarios are work, noread, push, streams, datagrams and listen");
+    host_fail("the scenarios are work, noread, push, streams, datagrams, listen and hoard");
 }
 
 static void open_host(const struct packet_address *to)

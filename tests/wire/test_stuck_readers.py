@@ -44,3 +44,13 @@ def test_applications_that_never_read(stage):
     share = Share(bystander)
     share.measure(begin, lambda: stage.end(trouble.pop()), 0.5)
     memory.check(LIMIT)
+
+
+def test_a_client_that_wants_no_more_of_900_streams_and_ends_none(stage):
+    """What was on its way to it is nobody's any more, and must not be kept as long as the streams."""
+    proxy = stage.start()
+    memory = Memory(proxy)
+    client = stage.client("/work", "hoard", streams=900)
+    client.expect("hoarded")
+    assert stage.wait_still()["streams"] == 900
+    memory.check(16 * MIB)  # --connection-memory; without this rule they were 58 MiB
