@@ -6,11 +6,12 @@ import pytest
 from support.stuck import MIB, Memory, Share
 
 CODE = 77  # of the applications
+APP = 32 * MIB  # of a library, for 50 windows
 
 
-def measure(stage, stick, way, path="/work"):
+def measure(stage, stick, way, path="/work", stuck=1):
     memory = Memory(stage.proxy)
-    bystander = stage.bystander(way, path=path, streams=99, bytes="32M")
+    bystander = stage.bystander(way, path=path, streams=99, bytes="32M", stuck=stuck)
 
     def begin():
         bystander.say(stick)
@@ -40,3 +41,12 @@ def test_one_stream_that_the_client_does_not_read(stage, app):
 def test_one_stream_that_the_application_does_not_read(stage, app):
     stage.start(app=app)
     measure(stage, "stick-up", "up", "/work?window=131072")
+
+
+@pytest.mark.parametrize("app", ["text", "python", "c"])
+def test_fifty_streams_that_the_application_does_not_read(stage, app):
+    """They cost a window each, of the library's and of the proxy's, and no more."""
+    stage.start("--stream-window", "64K", app=app)
+    memory = Memory(stage.app)
+    measure(stage, "stick-up", "up", "/work?window=131072", stuck=50)
+    memory.check(APP)

@@ -29,7 +29,7 @@ class StreamError(Exception):
 
 
 class StreamReset(StreamError):
-    """The client gave up sending: what it sent is incomplete."""
+    """The client gave up sending: what it sent is incomplete, and what was not read yet is gone."""
 
 
 class StreamStopped(StreamError):
@@ -299,6 +299,7 @@ class Stream:
     def _was_reset(self, code: int | None) -> None:
         self._read_error = StreamReset("the client reset the stream", code)
         self._received_all = True
+        self._drop_unread()
         self._wake_reader()
 
     def _was_stopped(self, code: int | None) -> None:

@@ -376,6 +376,31 @@ def test_what_is_stopped_dropped_or_forgotten_is_given_back():
     run(main())
 
 
+def test_what_the_client_gave_up_is_dropped():
+    """Even if nobody reads the stream, and so nobody hears of the reset."""
+
+    @sluice.handler
+    async def app(session):
+        await session.accept()
+        stream = await session.accept_stream()
+        await session.receive_datagram()
+        with pytest.raises(sluice.StreamReset):
+            await stream.read()
+        await session.close(5)
+
+    async def main():
+        async with serving(app, receive_window=10_000, receive_limit=10_000) as connect:
+            client = await client_of(connect)
+            await client.fill(2)
+            client.fake.say("stream.reset", stream_id=2, code=1)
+            await client.until(lambda: client.fake.limits[None] == 20_000)
+            client.fake.say("datagram.receive")
+            assert (await client.answer())["code"] == 5
+            await client.over(by="app")
+
+    run(main())
+
+
 def test_many_small_pieces_are_joined():
     async def main():
         link = Link(sluice.Session)

@@ -144,6 +144,7 @@ def test_reset_and_stop_by_the_client():
         await session.accept()
         stream = await session.accept_stream()
         assert await stream.read(10) == b"x"
+        await stream.write(b"got it")
         with pytest.raises(sluice.StreamReset) as reset:
             await stream.read(10)
         assert reset.value.code == 11
@@ -159,10 +160,11 @@ def test_reset_and_stop_by_the_client():
     async def play(s):
         await s.accepted()
         s.stream(0, b"x")
+        await s.expect("stream.send", data=b"got it")
         s.say("stream.reset", stream_id=0, code=11)
         await s.expect("stream.send", data=b"mine goes on")
         await s.expect("stream.send", data=b"y" * 600)
-        await s.expect("stream.send", data=b"y" * (400 - 12))
+        await s.expect("stream.send", data=b"y" * (400 - 12 - 6))
         s.say("stream.stop", stream_id=0, code=12)
         await s.expect("close")
         await s.over(by="app")
