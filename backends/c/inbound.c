@@ -84,14 +84,21 @@ static void take_credit(struct sluice_session *s, const struct message *m)
     }
 }
 
-static void take_stream_message(struct sluice_session *s, const struct message *m)
+static bool take_data(struct sluice_session *s, const struct message *m)
+{
+    struct sluice_stream *st = stream_of(s, m);
+    if (session_received(s, m->data.len) &&
+        (!st || stream_received(st, m->data.at, m->data.len, m->stream_ended)))
+        return true;
+    return refuse(s, &(struct message_fault){.text = "more bytes of a stream than were allowed"});
+}
+
+static void take_stream_end(struct sluice_session *s, const struct message *m)
 {
     struct sluice_stream *st = stream_of(s, m);
     if (!st)
         return;
-    if (m->type == MESSAGE_STREAM_RECEIVE)
-        stream_received(st, m->data.at, m->data.len, m->stream_ended);
-    else if (m->type == MESSAGE_STREAM_RESET)
+    if (m->type == MESSAGE_STREAM_RESET)
         stream_was_reset(st, code_of(m));
     else
         stream_was_stopped(st, code_of(m));
@@ -156,9 +163,10 @@ bool inbound_frame(void *session, const uint8_t *body, size_t len)
     case MESSAGE_DISCONNECT:
         return take_disconnect(s, &m);
     case MESSAGE_STREAM_RECEIVE:
+        return take_data(s, &m);
     case MESSAGE_STREAM_RESET:
     case MESSAGE_STREAM_STOP:
-        take_stream_message(s, &m);
+        take_stream_end(s, &m);
         break;
     case MESSAGE_CREDIT:
         take_credit(s, &m);

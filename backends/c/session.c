@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_FRAME = 512 }; /* most commands fit; accept and reject with headers may not */
+enum {
+    SMALL_FRAME = 512,  /* most commands fit; accept and reject with headers may not */
+    LEAST_GRANT = 1024, /* less credit is not worth a message */
+    EARLY = 16 << 20,   /* what the proxy may have written before it saw our first credit */
+};
 
 void session_init(struct sluice_session *s, struct sluice_app *app, int fd)
 {
@@ -70,19 +74,34 @@ size_t session_output_room(const struct sluice_session *s)
     return pending < OUTPUT_LIMIT ? OUTPUT_LIMIT - pending : 0;
 }
 
+bool session_received(struct sluice_session *s, size_t len)
+{
+    s->received += len;
+    return s->received <= s->granted + EARLY;
+}
+
+/* An eighth of the limit at a time; or less, when streams that nobody reads leave little for the
+ * others. */
+void session_grant(struct sluice_session *s)
+{
+    uint64_t limit = s->received - s->inbox + SLUICE_RECEIVE_LIMIT;
+    uint64_t more = limit - s->granted;
+    bool is_much = more >= SLUICE_RECEIVE_LIMIT / 8;
+    bool is_needed = more >= LEAST_GRANT && s->granted <= s->received + more;
+    if (s->phase != SESSION_ACCEPTED || !(is_much || is_needed))
+        return;
+    s->granted = limit;
+    session_say(s, &(struct message){.type = MESSAGE_CREDIT, .limit = {true, limit}});
+}
+
 /*
- * Credit comes in through the same socket as data. So a session that pauses because streams wait
- * for credit would never get it. It does not come to that when the proxy keeps to the receive
- * window that we gave it, unless very many streams are stuck; then credit is no longer waited for:
- * the proxy stops reading from us instead, and goes on by itself when the client has taken more.
+ * Credit comes in through the same socket as data, so reading must not wait for the application.
+ * It need not: what may come is bounded by the credit that we give. It waits for the socket to take
+ * what is written already, for which no credit is needed any more.
  */
 void session_breathe(struct sluice_session *s)
 {
-    if (s->inbox > INPUT_LIMIT && !s->impatient) {
-        s->impatient = true;
-        session_stir(s);
-    }
-    line_pause(&s->line, s->inbox > INPUT_LIMIT || line_pending(&s->line) > OUTPUT_PAUSE);
+    line_pause(&s->line, line_pending(&s->line) > OUTPUT_PAUSE);
 }
 
 static struct message_text text_of(const char *text)
@@ -103,6 +122,7 @@ void sluice_accept(struct sluice_session *s, const struct sluice_acceptance *how
     }
     s->phase = SESSION_ACCEPTED;
     session_say(s, &m);
+    session_grant(s);
 }
 
 void sluice_reject(struct sluice_session *s, unsigned status, const struct message_header *headers,

@@ -16,7 +16,6 @@ enum {
     OUTPUT_LIMIT = 1 << 20,    /* beyond it streams wait, datagrams are dropped */
     OUTPUT_PAUSE = 128 << 10,  /* beyond it reading pauses: what came would only be copied */
     FRAME_PAYLOAD = 64 << 10,  /* in one frame, for the other side needs frames whole */
-    INPUT_LIMIT = 16 << 20,    /* bytes not taken by the application; beyond it reading pauses */
     QUEUED_LIMIT = 16 << 20,   /* of all streams' queues; beyond it each holds this little: */
     QUEUED_AT_LEAST = 4 << 10, /* so that nobody starves */
 };
@@ -43,12 +42,12 @@ struct sluice_session {
     uint64_t stream_window;        /* what each stream may send at first */
     size_t frame_payload;          /* bytes that fit into one frame */
     size_t datagram_max;
-    size_t inbox, queued;     /* bytes of all streams' inboxes and queues */
-    struct stream_list ready; /* streams with something queued and credit of their own */
-    struct stream_list work;  /* streams with something to be told */
-    bool impatient;           /* credit is not waited for any more, see session_breathe */
-    bool hanging_up;          /* sluice_hang_up was called */
-    bool finishing;           /* sluice_finish was called: close when all ends have been sent */
+    uint64_t received, granted; /* the same of the client: how many came, and how many may */
+    size_t inbox, queued;       /* bytes of all streams' inboxes and queues */
+    struct stream_list ready;   /* streams with something queued and credit of their own */
+    struct stream_list work;    /* streams with something to be told */
+    bool hanging_up;            /* sluice_hang_up was called */
+    bool finishing;             /* sluice_finish was called: close when all ends have been sent */
     uint32_t finish_code;
     char *finish_reason;
     bool gone;    /* over; freed at the turn's end */
@@ -83,7 +82,11 @@ void session_say_data(struct sluice_session *s, const struct message *m);
 void session_say_finish(struct sluice_session *s);
 /* Bytes that streams may still put into the output. */
 size_t session_output_room(const struct sluice_session *s);
-/* Reads on or pauses, as input and output allow. */
+/* Payload has come, wanted or not. Returns false if it is more than the proxy may send. */
+bool session_received(struct sluice_session *s, size_t len);
+/* Lets the client send on as many bytes as the application has taken. Once in a turn. */
+void session_grant(struct sluice_session *s);
+/* Reads on or pauses, as the output allows. */
 void session_breathe(struct sluice_session *s);
 
 #endif

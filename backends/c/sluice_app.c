@@ -218,6 +218,7 @@ static void settle(struct sluice_session *s)
 {
     bool has_more = !s->gone && streams_work(s);
     if (!s->gone) {
+        session_grant(s);
         line_flush(&s->line);
         unstir(s);
         session_breathe(s);

@@ -40,7 +40,8 @@
  * No callback comes from inside one of the calls below, only from sluice_app_turn.
  *
  * Memory. Nothing is buffered without a bound: a stream takes what fits into its queue and says how
- * much that was; a session whose output or whose input is stuck beyond a bound is not read from.
+ * much that was; a client gets credit for what you take, on each stream and on all together, so a
+ * stream that you do not read costs one window and holds up no other.
  *
  * Out of memory ends the process.
  */
@@ -58,7 +59,8 @@ struct sluice_session;
 struct sluice_stream;
 
 #define SLUICE_STREAM_QUEUE   (256u << 10) /* bytes one stream holds that wait for credit */
-#define SLUICE_RECEIVE_WINDOW (1u << 20)   /* bytes of one stream that you have not taken yet */
+#define SLUICE_RECEIVE_WINDOW (256u << 10) /* bytes of one stream that you have not taken yet */
+#define SLUICE_RECEIVE_LIMIT  (16u << 20)  /* the same of all streams of a session */
 #define SLUICE_NO_CODE        (-1)         /* the client gave no application code */
 
 enum sluice_by {

@@ -95,27 +95,15 @@ static size_t sendable(const struct sluice_stream *st)
 {
     const struct sluice_session *s = st->session;
     uint64_t most = smaller(s->frame_payload, session_output_room(s));
-    if (s->impatient)
-        return most;
     most = smaller(most, st->limit - st->sent);
     return smaller(most, s->limit - s->sent);
 }
 
-/* Credit that was ignored is caught up with: limit - sent never goes below 0. */
-static void count_sent(struct sluice_stream *st, size_t len)
-{
-    struct sluice_session *s = st->session;
-    st->sent += len;
-    s->sent += len;
-    if (st->limit < st->sent)
-        st->limit = st->sent;
-    if (s->limit < s->sent)
-        s->limit = s->sent;
-}
-
 static void say_data(struct sluice_stream *st, const uint8_t *data, size_t len, bool end)
 {
-    count_sent(st, len);
+    st->sent += len;
+    st->session->sent += len;
+    assert(st->sent <= st->limit && st->session->sent <= st->session->limit);
     session_say_data(st->session, &(struct message){.type = MESSAGE_STREAM_SEND,
                                                     .stream_id = {true, st->id},
                                                     .end_stream = end,
@@ -130,7 +118,7 @@ static void say_data(struct sluice_stream *st, const uint8_t *data, size_t len, 
 static void update_ready(struct sluice_stream *st)
 {
     struct sluice_session *s = st->session;
-    bool ready = st->can_send && st->queue.len > 0 && (s->impatient || st->limit > st->sent);
+    bool ready = st->can_send && st->queue.len > 0 && st->limit > st->sent;
     if (ready == st->is_ready)
         return;
     st->is_ready = ready;
@@ -271,19 +259,22 @@ static size_t offer(struct sluice_stream *st, const uint8_t *data, size_t len, b
     return taken;
 }
 
-void stream_received(struct sluice_stream *st, const uint8_t *data, size_t len, bool ended)
+bool stream_received(struct sluice_stream *st, const uint8_t *data, size_t len, bool ended)
 {
     if (!st->can_receive || (len == 0 && !ended))
-        return;
+        return true;
+    if (st->taken + st->inbox.len + len > st->granted)
+        return false;
     size_t taken = st->inbox.len > 0 ? 0 : offer(st, data, len, ended);
     if (!st->can_receive) /* the application has said stop */
-        return;
+        return true;
     fifo_write(&st->inbox, data + taken, len - taken);
     st->session->inbox += len - taken;
     st->inbox_ended = ended;
     if (ended && st->inbox.len == 0)
         end_receiving(st);
     grant(st, taken);
+    return true;
 }
 
 static void offer_inbox(struct sluice_stream *st)
@@ -373,9 +364,6 @@ static bool has_ends_to_send(const struct sluice_session *s)
 bool streams_work(struct sluice_session *s)
 {
     struct sluice_stream *st;
-    if (s->impatient)
-        for (st = s->streams; st; st = st->hh.next)
-            update_ready(st);
     do {
         while ((st = TAILQ_FIRST(&s->work))) {
             unsigned what = st->work;

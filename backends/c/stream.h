@@ -40,7 +40,8 @@ struct sluice_stream *stream_find(struct sluice_session *s, uint64_t id);
 struct sluice_stream *stream_new(struct sluice_session *s, uint64_t id);
 
 /* What Sluice reports. */
-void stream_received(struct sluice_stream *st, const uint8_t *data, size_t len, bool ended);
+/* False if it is more than the proxy may send. */
+bool stream_received(struct sluice_stream *st, const uint8_t *data, size_t len, bool ended);
 void stream_was_reset(struct sluice_stream *st, int64_t code);
 void stream_was_stopped(struct sluice_stream *st, int64_t code);
 void stream_credited(struct sluice_stream *st, uint64_t limit);

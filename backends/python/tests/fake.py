@@ -122,6 +122,91 @@ class FakeSluice:
         self.writer.close()
 
 
+class Client:
+    """Sluice and a client behind it, who keep to what they are allowed and use all of it."""
+
+    def __init__(self, fake, stream_window, session_window):
+        self.fake = fake
+        self.stream_window, self.session_window = stream_window, session_window
+        self.stuck = set()  # streams whose bytes the client does not take
+        self.got = {}  # stream id: bytes
+        self.total = 0
+        self.sent, self.all_sent = {}, 0
+        self.other = asyncio.Queue()  # what is not about streams' bytes
+        self.heard = asyncio.Event()
+        self.ended = set()
+        self._task = asyncio.create_task(self._listen())
+
+    async def _listen(self):
+        while (message := await self.fake.hear_any()) is not None:
+            kind, stream_id = message["type"], message.get("stream_id")
+            if kind == "credit":
+                assert message["limit"] > self.fake.limits.get(stream_id, 0)
+                self.fake.limits[stream_id] = message["limit"]
+            elif kind == "stream.send":
+                self._sent_to(stream_id, message)
+            else:
+                self.other.put_nowait(message)
+            self.heard.set()
+        self.other.put_nowait(None)
+
+    def _sent_to(self, stream_id, message):
+        size = len(message.get("data", b""))
+        self.got[stream_id] = self.got.get(stream_id, 0) + size
+        self.total += size
+        assert self.got[stream_id] <= self.stream_window or stream_id not in self.stuck, "more than it may"
+        if message.get("end_stream"):
+            self.ended.add(stream_id)
+        if stream_id not in self.stuck and size:
+            self.fake.say("credit", stream_id=stream_id, limit=self.got[stream_id] + self.stream_window)
+            stuck = sum(self.got.get(stream, 0) for stream in self.stuck)
+            self.fake.say("credit", limit=self.total - stuck + self.session_window)
+
+    async def until(self, condition):
+        while not condition():
+            self.heard.clear()
+            await self.heard.wait()
+
+    def room(self, stream_id):
+        """What may be sent on this stream now."""
+        limits, window = self.fake.limits, self.fake.window
+        return min(limits.get(stream_id, window) - self.sent.get(stream_id, 0), limits[None] - self.all_sent)
+
+    async def send(self, stream_id, total, *, piece=10_000, end=False):
+        """Sends as much, as fast as credit allows."""
+        left = total
+        while left:
+            await self.until(lambda: self.room(stream_id) > 0)
+            size = min(left, self.room(stream_id), piece)
+            left -= size
+            self.sent[stream_id] = self.sent.get(stream_id, 0) + size
+            self.all_sent += size
+            self.fake.stream(stream_id, bytes(size), ended=end and not left)
+            await self.fake.writer.drain()
+
+    async def fill(self, stream_id):
+        """Sends all that the application allows without reading any of it."""
+        await self.send(stream_id, self.room(stream_id))
+
+    async def over(self, by):
+        """Disconnects as Sluice does, and waits for the application to hang up."""
+        self.fake.say("disconnect", code=0, reason="", clean=True, by=by)
+        self.fake.writer.write_eof()
+        assert await self.answer() is None
+
+    async def answer(self):
+        """The next message that is not about bytes."""
+        return await self.other.get()
+
+
+async def client_of(connect, stream_window=1 << 20, session_window=8 << 20):
+    fake = await connect()
+    await fake.accepted(stream_window=stream_window, session_window=session_window)
+    client = Client(fake, stream_window, session_window)
+    await client.until(lambda: None in fake.limits)
+    return client
+
+
 @contextlib.asynccontextmanager
 async def serving(app, tmp_path=None, lifespan=False, **options):
     """Runs a server; gives a function that connects a FakeSluice to it."""

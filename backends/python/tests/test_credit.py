@@ -1,117 +1,21 @@
-"""Credit in both directions: streams do not hold each other up, and what waits is bounded."""
+"""Credit for the client: streams do not hold each other up, and what waits is bounded."""
 
 import asyncio
 import gc
 import random
 
 import pytest
-from fake import frame, run, serving
-from test_link import Collector, pretend
+from fake import client_of, frame, run, scope, serving
+from test_link import accepted, pretend
 
 import sluice
 from sluice.asgi import DATAGRAMS_KEPT, AsgiSession
 from sluice.frame import Decoder
 from sluice.intake import JOINED, Intake
-from sluice.link import Limits, Link
+from sluice.link import Link
 from sluice.server import Server
 
 BUSY = 20  # turns of the loop in which whoever can do something has done it
-
-
-class Client:
-    """Sluice and a client behind it, who keep to what they are allowed and use all of it."""
-
-    def __init__(self, fake, stream_window, session_window):
-        self.fake = fake
-        self.stream_window, self.session_window = stream_window, session_window
-        self.stuck = set()  # streams whose bytes the client does not take
-        self.got = {}  # stream id: bytes
-        self.total = 0
-        self.sent, self.all_sent = {}, 0
-        self.other = asyncio.Queue()  # what is not about streams' bytes
-        self.heard = asyncio.Event()
-        self.ended = set()
-        self._task = asyncio.create_task(self._listen())
-
-    async def _listen(self):
-        while (message := await self.fake.hear_any()) is not None:
-            kind, stream_id = message["type"], message.get("stream_id")
-            if kind == "credit":
-                assert message["limit"] > self.fake.limits.get(stream_id, 0)
-                self.fake.limits[stream_id] = message["limit"]
-            elif kind == "stream.send":
-                self._sent_to(stream_id, message)
-            else:
-                self.other.put_nowait(message)
-            self.heard.set()
-        self.other.put_nowait(None)
-
-    def _sent_to(self, stream_id, message):
-        size = len(message.get("data", b""))
-        self.got[stream_id] = self.got.get(stream_id, 0) + size
-        self.total += size
-        assert self.got[stream_id] <= self.stream_window or stream_id not in self.stuck, "more than it may"
-        if message.get("end_stream"):
-            self.ended.add(stream_id)
-        if stream_id not in self.stuck and size:
-            self.fake.say("credit", stream_id=stream_id, limit=self.got[stream_id] + self.stream_window)
-            stuck = sum(self.got.get(stream, 0) for stream in self.stuck)
-            self.fake.say("credit", limit=self.total - stuck + self.session_window)
-
-    async def until(self, condition):
-        while not condition():
-            self.heard.clear()
-            await self.heard.wait()
-
-    def room(self, stream_id):
-        """What may be sent on this stream now."""
-        limits, window = self.fake.limits, self.fake.window
-        return min(limits.get(stream_id, window) - self.sent.get(stream_id, 0), limits[None] - self.all_sent)
-
-    async def send(self, stream_id, total, *, piece=10_000, end=False):
-        """Sends as much, as fast as credit allows."""
-        left = total
-        while left:
-            await self.until(lambda: self.room(stream_id) > 0)
-            size = min(left, self.room(stream_id), piece)
-            left -= size
-            self.sent[stream_id] = self.sent.get(stream_id, 0) + size
-            self.all_sent += size
-            self.fake.stream(stream_id, bytes(size), ended=end and not left)
-            await self.fake.writer.drain()
-
-    async def fill(self, stream_id):
-        """Sends all that the application allows without reading any of it."""
-        await self.send(stream_id, self.room(stream_id))
-
-    async def over(self, by):
-        """Disconnects as Sluice does, and waits for the application to hang up."""
-        self.fake.say("disconnect", code=0, reason="", clean=True, by=by)
-        self.fake.writer.write_eof()
-        assert await self.answer() is None
-
-    async def answer(self):
-        """The next message that is not about bytes."""
-        return await self.other.get()
-
-
-async def client_of(connect, stream_window=1 << 20, session_window=8 << 20):
-    fake = await connect()
-    await fake.accepted(stream_window=stream_window, session_window=session_window)
-    client = Client(fake, stream_window, session_window)
-    await client.until(lambda: None in fake.limits)
-    return client
-
-
-def accepted(receiver=Collector, **limits):
-    """A link without a socket, its session accepted; and what it has written since."""
-    link, transport = pretend(Limits(**limits))
-    if receiver is not Collector:
-        link._receiver = receiver(link)
-    link.accept({"type": "webtransport.accept"})
-    link._flush()
-    transport.writes.clear()
-    return link, transport
 
 
 def credits(link, transport):
@@ -406,8 +310,6 @@ def test_many_small_pieces_are_joined():
         link = Link(sluice.Session)
         transport = pretend()[1]
         link.connection_made(transport)
-        from fake import scope
-
         link.data_received(frame(scope()))
         session = link._receiver
         await session.accept()
@@ -490,8 +392,6 @@ def test_empty_streams_without_end_close_the_session(caplog):
         link = Link(sluice.Session)
         transport = pretend()[1]
         link.connection_made(transport)
-        from fake import scope
-
         link.data_received(frame(scope()))
         session = link._receiver
         await session.accept()
@@ -528,98 +428,7 @@ def test_asgi_keeps_the_newest_datagrams():
     run(main())
 
 
-# Streams do not hold each other up: sending.
-
-
-def test_one_stuck_stream_and_ninety_nine_at_full_speed():
-    @sluice.handler
-    async def app(session):
-        await session.accept()
-        stuck = await session.open_uni()
-        writing = session.start(stuck.write(bytes(10**7)))
-
-        async def send(stream):
-            for _ in range(10):
-                await stream.write(bytes(20_000))
-            await stream.end()
-
-        await asyncio.gather(*[send(await session.open_uni()) for _ in range(99)])
-        assert not writing.done()
-        await session.close(99, "still works")
-
-    async def main():
-        async with serving(app) as connect:
-            fake = await connect()
-            await fake.accepted(stream_window=16_384, session_window=65_536)
-            client = Client(fake, 16_384, 65_536)
-            client.stuck.add(3)
-            assert await client.answer() == {"type": "close", "code": 99, "reason": "still works"}
-            assert client.got[3] == 16_384 and len(client.ended) == 99
-            assert all(client.got[stream_id] == 200_000 for stream_id in client.ended)
-            await client.over(by="app")
-
-    run(main())
-
-
-def test_streams_that_wait_for_the_session_take_turns():
-    async def main():
-        link, transport = accepted()
-        link._limit = 0
-        sends = [asyncio.create_task(link.send(stream_id, bytes(1000))) for stream_id in range(1, 41, 4)]
-        await asyncio.sleep(0)
-        for limit in range(100, 10_001, 100):
-            link.data_received(frame({"type": "webtransport.credit", "limit": limit}))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            sent = [state.sent for state in link._streams.open.values()]
-            assert max(sent) - min(sent) <= 100
-        assert await asyncio.gather(*sends) == [True] * 10
-
-    run(main())
-
-
-@pytest.mark.parametrize("how", ["cancelled", "stopped", "reset", "its turn"])
-def test_whoever_leaves_the_line_lets_the_next_one_go(how):
-    """However the first one leaves it, and although it has been woken already."""
-
-    async def main():
-        link, transport = accepted()
-        link._limit = 0
-        first, second = (asyncio.create_task(link.send(stream_id, b"12345")) for stream_id in (1, 5))
-        await asyncio.sleep(0)
-        link.data_received(frame({"type": "webtransport.credit", "limit": 5}))
-        if how == "cancelled":
-            first.cancel()
-        elif how == "stopped":
-            link.data_received(frame({"type": "webtransport.stream.stop", "stream_id": 1}))
-        elif how == "reset":
-            link.reset(1)
-        else:
-            link.data_received(frame({"type": "webtransport.credit", "limit": 10}))
-        assert await second
-        assert first.cancelled() if how == "cancelled" else await first is (how == "its turn")
-        assert not link._line
-
-    run(main())
-
-
-def test_a_stream_without_credit_of_its_own_does_not_stand_in_line():
-    async def main():
-        link, transport = accepted()
-        stuck = asyncio.create_task(link.send(1, bytes(1500)))  # its window is 1,000
-        await asyncio.sleep(0)
-        assert not link._line
-        link._limit = link._sent
-        free = asyncio.create_task(link.send(5, b"12345"))
-        await asyncio.sleep(0)
-        link.data_received(frame({"type": "webtransport.credit", "limit": link._sent + 5}))
-        assert await free and not stuck.done()
-        stuck.cancel()
-
-    run(main())
-
-
-# Both.
+# There and back.
 
 
 async def asgi_echo(scope, receive, send):

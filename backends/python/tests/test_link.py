@@ -4,10 +4,11 @@ import asyncio
 import os
 import stat
 
-from fake import frame, run, scope, serving
+import pytest
+from fake import Client, frame, run, scope, serving
 
 import sluice
-from sluice.link import Link
+from sluice.link import Limits, Link
 
 
 class PretendTransport(asyncio.Transport):
@@ -47,6 +48,17 @@ def pretend(limits=None, **changes):
     link.connection_made(PretendTransport())
     link.data_received(frame(scope(**changes)))
     return link, link._transport
+
+
+def accepted(receiver=Collector, **limits):
+    """A link without a socket, its session accepted; and what it has written since."""
+    link, transport = pretend(Limits(**limits))
+    if receiver is not Collector:
+        link._receiver = receiver(link)
+    link.accept({"type": "webtransport.accept"})
+    link._flush()
+    transport.writes.clear()
+    return link, transport
 
 
 def test_one_write_per_turn():
@@ -199,6 +211,94 @@ def test_two_sends_on_a_stream_do_not_mix():
                 s.say("credit", stream_id=3, limit=len(got) + 400)
             assert got == b"a" * 1500 + b"b" * 1500
             await s.over(by="app")
+
+    run(main())
+
+
+def test_one_stuck_stream_and_ninety_nine_at_full_speed():
+    @sluice.handler
+    async def app(session):
+        await session.accept()
+        stuck = await session.open_uni()
+        writing = session.start(stuck.write(bytes(10**7)))
+
+        async def send(stream):
+            for _ in range(10):
+                await stream.write(bytes(20_000))
+            await stream.end()
+
+        await asyncio.gather(*[send(await session.open_uni()) for _ in range(99)])
+        assert not writing.done()
+        await session.close(99, "still works")
+
+    async def main():
+        async with serving(app) as connect:
+            fake = await connect()
+            await fake.accepted(stream_window=16_384, session_window=65_536)
+            client = Client(fake, 16_384, 65_536)
+            client.stuck.add(3)
+            assert await client.answer() == {"type": "close", "code": 99, "reason": "still works"}
+            assert client.got[3] == 16_384 and len(client.ended) == 99
+            assert all(client.got[stream_id] == 200_000 for stream_id in client.ended)
+            await client.over(by="app")
+
+    run(main())
+
+
+def test_streams_that_wait_for_the_session_take_turns():
+    async def main():
+        link, transport = accepted()
+        link._limit = 0
+        sends = [asyncio.create_task(link.send(stream_id, bytes(1000))) for stream_id in range(1, 41, 4)]
+        await asyncio.sleep(0)
+        for limit in range(100, 10_001, 100):
+            link.data_received(frame({"type": "webtransport.credit", "limit": limit}))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            sent = [state.sent for state in link._streams.open.values()]
+            assert max(sent) - min(sent) <= 100
+        assert await asyncio.gather(*sends) == [True] * 10
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["cancelled", "stopped", "reset", "its turn"])
+def test_whoever_leaves_the_line_lets_the_next_one_go(how):
+    """However the first one leaves it, and although it has been woken already."""
+
+    async def main():
+        link, transport = accepted()
+        link._limit = 0
+        first, second = (asyncio.create_task(link.send(stream_id, b"12345")) for stream_id in (1, 5))
+        await asyncio.sleep(0)
+        link.data_received(frame({"type": "webtransport.credit", "limit": 5}))
+        if how == "cancelled":
+            first.cancel()
+        elif how == "stopped":
+            link.data_received(frame({"type": "webtransport.stream.stop", "stream_id": 1}))
+        elif how == "reset":
+            link.reset(1)
+        else:
+            link.data_received(frame({"type": "webtransport.credit", "limit": 10}))
+        assert await second
+        assert first.cancelled() if how == "cancelled" else await first is (how == "its turn")
+        assert not link._line
+
+    run(main())
+
+
+def test_a_stream_without_credit_of_its_own_does_not_stand_in_line():
+    async def main():
+        link, transport = accepted()
+        stuck = asyncio.create_task(link.send(1, bytes(1500)))  # its window is 1,000
+        await asyncio.sleep(0)
+        assert not link._line
+        link._limit = link._sent
+        free = asyncio.create_task(link.send(5, b"12345"))
+        await asyncio.sleep(0)
+        link.data_received(frame({"type": "webtransport.credit", "limit": link._sent + 5}))
+        assert await free and not stuck.done()
+        stuck.cancel()
 
     run(main())
 
