@@ -120,14 +120,11 @@ apt() {
     fi
 }
 
-# apt-get update succeeds when it reached nothing at all, so look for its warnings too.
+# Some source may be out of reach and not matter; the installation tells.
 update_lists() {
     say "reading the package lists..."
-    apt "the package lists could not be read; is the network up?" update
-    if grep -q '^W: Failed to fetch' "$log"; then
-        grep '^W: ' "$log" | tail -n 5 | sed 's/^/  | /' >&2
-        fail "the package lists could not be fetched; is the network up?"
-    fi
+    apt "the package lists could not be read; the reason is above." update
+    unreachable=$(sed -n 's/^W: Failed to fetch //p' "$log" | head -n 1)
 }
 
 has_suite() {
@@ -187,12 +184,12 @@ fi
 update_lists
 say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_quic[*]}"
 if [ ${#missing[@]} -gt 0 ]; then
-    apt "installing packages failed." install --no-install-recommends "${missing[@]}"
+    apt "installing packages failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${missing[@]}"
 fi
 if [ ${#missing_quic[@]} -gt 0 ]; then
     from=()
     [ "$codename" != bookworm ] || from=(-t bookworm-backports)
-    apt "installing the QUIC libraries failed." install --no-install-recommends "${from[@]}" "${missing_quic[@]}"
+    apt "installing the QUIC libraries failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${from[@]}" "${missing_quic[@]}"
 fi
 find_missing
 [ $((${#missing[@]} + ${#missing_quic[@]})) = 0 ] ||
