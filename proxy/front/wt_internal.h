@@ -83,7 +83,6 @@ struct wt_session {
     bool delivering;               /* what was kept has not been handed up yet */
 
     struct capsule_reader capsules;
-    bool got_close; /* after a CLOSE nothing may come */
     bool aborted;
     bool drained;      /* WT_DRAIN_SESSION is sent */
     uint32_t own_code; /* of wt_close */

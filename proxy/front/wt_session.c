@@ -341,7 +341,6 @@ static void take_close(struct wt_session *s, const struct capsule *c)
         finish_fault(s, FAULT_CAPSULE, H3_MESSAGE_ERROR);
         return;
     }
-    s->got_close = true;
     finish_by_peer(s, (struct wt_code){.known = true, .value = code}, reason, reason_len);
 }
 

@@ -165,13 +165,13 @@ void raw_settle(struct raw *r)
 {
     if (!r->closed)
         conn_touch(r->conn);
-    world_run_for(r->pair->world, SETTLE_NS);
+    world_run_for(r->world, SETTLE_NS);
 }
 
-struct raw *raw_new(struct pair *p)
+struct raw *raw_begin(struct world *w, struct world_host *server)
 {
     struct raw *r = calloc(1, sizeof(*r));
-    struct conn_config config = {.tls = world_tls_client(p->world),
+    struct conn_config config = {.tls = world_tls_client(w),
                                  .max_data = 1024 * 1024,
                                  .max_stream_data = 256 * 1024,
                                  .max_streams_bidi = 100,
@@ -181,11 +181,19 @@ struct raw *raw_new(struct pair *p)
                                  .handshake_timeout_ns = 10 * NS_PER_S};
     socklen_t len;
     assert(r);
-    r->pair = p;
-    r->host = world_host(p->world, "raw");
+    r->world = w;
+    r->host = world_host(w, "raw");
     r->hub = conn_hub_new(world_env(r->host), world_endpoint(r->host), &config, &ops, r);
-    const struct sockaddr *to = world_address(p->server_host, &len);
+    const struct sockaddr *to = world_address(server, &len);
     r->conn = conn_connect(r->hub, to, len, "localhost", r);
+    assert(r->conn);
+    return r;
+}
+
+struct raw *raw_new(struct pair *p)
+{
+    struct raw *r = raw_begin(p->world, p->server_host);
+    r->pair = p;
     raw_settle(r);
     assert(r->established);
     return r;
@@ -196,6 +204,11 @@ void raw_free(struct raw *r)
     if (!r->closed)
         conn_close(r->conn, 0x100, "");
     raw_settle(r);
+    raw_bury(r);
+}
+
+void raw_bury(struct raw *r)
+{
     assert(r->closed);
     conn_hub_free(r->hub);
     for (size_t i = 0; i < r->count; i++) {
@@ -254,16 +267,18 @@ void raw_stop(struct raw_stream *st, uint64_t code)
 
 /* --- HTTP/3 --- */
 
-void raw_hello(struct raw *r)
+bool raw_hello(struct raw *r)
 {
     r->control = raw_open(r, true);
     r->encoder = raw_open(r, true);
     struct raw_stream *decoder = raw_open(r, true);
-    assert(r->control && r->encoder && decoder);
+    if (!r->control || !r->encoder || !decoder)
+        return false;
     /* SETTINGS: 0x33 = 1, 0x2b603742 = 1 */
     raw_write(r->control, "00 04 07 33 01 ab 60 37 42 01");
     raw_write(r->encoder, "02");
     raw_write(decoder, "03");
+    return true;
 }
 
 /* A literal field line with a literal name, neither of them Huffman-coded (RFC 9204, 4.5.6). */

@@ -27,10 +27,12 @@ struct raw_stream {
     size_t in_len;
     bool in_fin, is_reset, is_stopped, is_closed;
     uint64_t reset_code, stop_code;
+    int mark; /* the test's own */
 };
 
 struct raw {
-    struct pair *pair;
+    struct world *world;
+    struct pair *pair; /* of raw_new */
     struct world_host *host;
     struct conn_hub *hub;
     struct conn *conn;
@@ -44,8 +46,12 @@ struct raw {
 
 /* Connects; the handshake is done when this returns. */
 struct raw *raw_new(struct pair *p);
+/* Begins to connect to any server. */
+struct raw *raw_begin(struct world *w, struct world_host *server);
 /* Closes the connection if it is open. Before pair_free. */
 void raw_free(struct raw *r);
+/* The same for one that has closed. */
+void raw_bury(struct raw *r);
 /* Runs for a while, so that all packets on their way arrive and are answered. */
 void raw_settle(struct raw *r);
 
@@ -58,8 +64,9 @@ void raw_end(struct raw_stream *st);
 void raw_reset(struct raw_stream *st, uint64_t code);
 void raw_stop(struct raw_stream *st, uint64_t code);
 
-/* Control stream with the SETTINGS of a WebTransport client, QPACK encoder and decoder. */
-void raw_hello(struct raw *r);
+/* Control stream with the SETTINGS of a WebTransport client, QPACK encoder and decoder. False if
+ * the connection is about to end. */
+bool raw_hello(struct raw *r);
 /* The HEADERS frame of an extended CONNECT; returns its length. */
 size_t raw_connect_frame(uint8_t *to, size_t size);
 /* Asks for a session and waits for the answer. */

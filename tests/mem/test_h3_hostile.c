@@ -19,7 +19,7 @@
 static struct raw *begin(void)
 {
     struct raw *r = raw_new(pair_new(1, false));
-    raw_hello(r);
+    assert_true(raw_hello(r));
     return r;
 }
 
