@@ -16,19 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <uv.h>
 
-#include "base/budget.h"
-#include "base/log.h"
-#include "base/stats.h"
 #include "base/timers.h"
-#include "base/turn.h"
-#include "front/endpoint.h"
-#include "front/tls.h"
-#include "front/udp.h"
-#include "front/wt.h"
+#include "support/host.h"
 
 #define PAYLOAD 64
 
@@ -46,42 +38,17 @@ struct stream {
 };
 
 static struct {
-    uv_loop_t loop;
-    uv_prepare_t prepare;
-    uv_timer_t timer;
+    struct host host;
     uv_poll_t input;
-    struct env env;
-    struct turn turn;
-    struct stats stats;
-    struct log log;
-    struct budget memory;
-    struct udp *udp;
-    struct endpoint *endpoint;
-    struct wt_host *host;
-    struct tls_context *tls;
     /* sessions */
     struct session *sessions;
     size_t wanted, answered, accepted, refused, failed, closed, clean;
-    bool closing, ending;
+    bool closing;
     /* streams */
     bool in_streams;
     size_t streams, at_once, mark, opened, open, done, next_mark;
     bool waiting;
 } client;
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "client: %s\n", what);
-    exit(1);
-}
-
-static uint64_t now_ns(void *clock)
-{
-    struct timespec t;
-    (void)clock;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
-}
 
 /* ---- many streams ---- */
 
@@ -100,7 +67,7 @@ static void open_streams(void)
         client.opened++;
         client.open++;
         if (wt_stream_write(st->wt, st->payload, PAYLOAD) != PAYLOAD)
-            fail("a fresh stream took no bytes");
+            host_fail("a fresh stream took no bytes");
         wt_stream_end(st->wt);
     }
 }
@@ -110,7 +77,7 @@ static void stream_is_over(struct stream *st)
     if (!st->fin || !st->all_acked)
         return;
     if (st->got != PAYLOAD)
-        fail("an echo was cut");
+        host_fail("an echo was cut");
     wt_stream_release(st->wt);
     free(st);
     client.open--;
@@ -144,14 +111,14 @@ static void responded(void *user, unsigned status, const struct header *headers,
 static void stream_opened(void *user, struct wt_stream *st, bool unidirectional)
 {
     (void)user, (void)st, (void)unidirectional;
-    fail("the server opened a stream");
+    host_fail("the server opened a stream");
 }
 
 static void stream_received(void *stream_user, const uint8_t *data, size_t len, bool fin)
 {
     struct stream *st = stream_user;
     if (st->got + len > PAYLOAD || memcmp(st->payload + st->got, data, len) != 0)
-        fail("an echo is not what was sent");
+        host_fail("an echo is not what was sent");
     st->got += len;
     st->fin = fin;
     wt_stream_consumed(st->wt, len);
@@ -161,7 +128,7 @@ static void stream_received(void *stream_user, const uint8_t *data, size_t len, 
 static void stream_code(void *stream_user, struct wt_code code)
 {
     (void)stream_user, (void)code;
-    fail("a stream was reset or stopped");
+    host_fail("a stream was reset or stopped");
 }
 
 static void stream_acked(void *stream_user, size_t len, bool all)
@@ -194,10 +161,11 @@ static void draining(void *user)
     (void)user;
 }
 
-static void close_input(void)
+static void over(void)
 {
-    if (!uv_is_closing((uv_handle_t *)&client.input))
-        uv_close((uv_handle_t *)&client.input, NULL);
+    printf("closed clean=%zu\n", client.clean);
+    uv_close((uv_handle_t *)&client.input, NULL);
+    host_close(&client.host);
 }
 
 static void closed(void *user, const struct wt_end *end)
@@ -210,16 +178,14 @@ static void closed(void *user, const struct wt_end *end)
             printf("answered accepted=%zu refused=%zu failed=%zu\n", client.accepted,
                    client.refused, client.failed);
     } else if (!client.closing && s->status <= 299) {
-        fail("a session ended that should not have");
+        host_fail("a session ended that should not have");
     }
     s->closed = true;
     s->wt = NULL;
     client.clean += end->clean && s->status <= 299 && s->status >= 200;
     if (++client.closed < client.wanted || !client.closing)
         return;
-    printf("closed clean=%zu\n", client.clean);
-    wt_host_close_all(client.host);
-    close_input();
+    over();
 }
 
 static const struct wt_ops ops = {
@@ -245,10 +211,8 @@ static void close_sessions(void)
     for (size_t i = 0; i < client.wanted; i++)
         if (client.sessions[i].wt)
             wt_close(client.sessions[i].wt, 0, "", 0);
-    if (client.closed == client.wanted) {
-        printf("closed clean=%zu\n", client.clean);
-        close_input();
-    }
+    if (client.closed == client.wanted)
+        over();
 }
 
 static void got_line(uv_poll_t *poll, int status, int events)
@@ -256,7 +220,7 @@ static void got_line(uv_poll_t *poll, int status, int events)
     char line[256];
     (void)poll, (void)status, (void)events;
     if (read(0, line, sizeof(line)) <= 0)
-        fail("standard input ended");
+        host_fail("standard input ended");
     if (client.in_streams && client.done < client.streams) {
         client.waiting = false;
         client.next_mark += client.mark;
@@ -266,107 +230,30 @@ static void got_line(uv_poll_t *poll, int status, int events)
             printf("done\n");
         close_sessions();
     }
-    turn_end(&client.turn);
 }
-
-static void timer_fired(uv_timer_t *timer)
-{
-    (void)timer;
-    timers_run(client.env.timers);
-}
-
-static void udp_closed(void *user)
-{
-    (void)user;
-    client.udp = NULL;
-    uv_close((uv_handle_t *)&client.prepare, NULL);
-    uv_close((uv_handle_t *)&client.timer, NULL);
-}
-
-static void before_sleep(uv_prepare_t *prepare)
-{
-    (void)prepare;
-    turn_end(&client.turn);
-    uint64_t next = timers_next(client.env.timers), now = now_ns(NULL);
-    if (next == TIMERS_NEVER)
-        uv_timer_stop(&client.timer);
-    else
-        uv_timer_start(&client.timer, timer_fired, next > now ? (next - now) / NS_PER_MS + 1 : 0,
-                       0);
-    bool over =
-        client.closing && client.closed == client.wanted && wt_host_connections(client.host) == 0;
-    if (over && client.udp && !client.ending) {
-        client.ending = true;
-        udp_close(client.udp);
-    }
-}
-
-static void packet_received(void *user, const struct packet *p)
-{
-    (void)user;
-    if (client.endpoint)
-        endpoint_receive(client.endpoint, p);
-}
-
-static void transmit(void *user, const struct packet *p)
-{
-    (void)user;
-    if (client.udp)
-        udp_send(client.udp, p);
-}
-
-static const struct udp_ops udp_ops = {.received = packet_received, .closed = udp_closed};
-static const struct endpoint_ops endpoint_ops = {.transmit = transmit};
 
 static void start(const struct packet_address *to)
 {
-    char error[256];
-    client.env = (struct env){.timers = timers_new(now_ns, NULL),
-                              .turn = &client.turn,
-                              .stats = &client.stats,
-                              .log = &client.log,
-                              .memory = &client.memory};
-    budget_init(&client.memory, NULL, UINT64_MAX, &client.stats.memory_bytes);
-    turn_init(&client.turn);
-    log_init(&client.log, 2, getenv("CLIENT_LOG") ? LOG_DEBUG : LOG_OFF);
-    tls_random(client.env.hash_key, sizeof(client.env.hash_key));
-    uv_loop_init(&client.loop);
-    uv_prepare_init(&client.loop, &client.prepare);
-    uv_prepare_start(&client.prepare, before_sleep);
-    uv_timer_init(&client.loop, &client.timer);
-    uv_poll_init(&client.loop, &client.input, 0);
-    uv_poll_start(&client.input, UV_READABLE, got_line);
-
-    struct udp_config udp_config = {.kernel_buffer = 4 << 20, .send_backlog = 4 << 20};
-    udp_config.bind.len = to->len;
-    udp_config.bind.sa.any.sa_family = to->sa.any.sa_family;
-    client.udp =
-        udp_open(&client.env, &client.loop, &udp_config, &udp_ops, NULL, error, sizeof(error));
-    if (!client.udp)
-        fail(error);
-    struct endpoint_config endpoint_config = {.workers = 1};
-    tls_random(endpoint_config.reset_key, sizeof(endpoint_config.reset_key));
-    client.endpoint = endpoint_new(&client.env, &endpoint_config, &endpoint_ops, NULL);
-    client.tls = tls_context_new_client(NULL, error, sizeof(error));
-    struct wt_config config = {
-        .tls = client.tls,
-        .connection_window = 1 << 20,
-        .stream_window = 1 << 18,
-        .max_streams_bidi = 100,
-        .max_streams_uni = 100,
-        .stream_send_limit = 1 << 16,
-        .datagram_queue = 16,
-        .max_header_bytes = 1 << 14,
-        .idle_timeout_ns = 60 * NS_PER_S,
-        .keep_alive_ns = 10 * NS_PER_S,
-        .handshake_timeout_ns = 60 * NS_PER_S,
-        .settings_timeout_ns = 60 * NS_PER_S,
-        .close_timeout_ns = 30 * NS_PER_S,
+    struct host_config config = {
+        .family = to->sa.any.sa_family,
+        .kernel_buffer = 4 << 20,
+        .log_level = getenv("CLIENT_LOG") ? LOG_DEBUG : LOG_OFF,
+        .wt = {.connection_window = 1 << 20,
+               .stream_window = 1 << 18,
+               .max_streams_bidi = 100,
+               .max_streams_uni = 100,
+               .stream_send_limit = 1 << 16,
+               .datagram_queue = 16,
+               .max_header_bytes = 1 << 14,
+               .idle_timeout_ns = 60 * NS_PER_S,
+               .keep_alive_ns = 10 * NS_PER_S,
+               .handshake_timeout_ns = 60 * NS_PER_S,
+               .settings_timeout_ns = 60 * NS_PER_S,
+               .close_timeout_ns = 30 * NS_PER_S},
     };
-    if (!config.tls)
-        fail(error);
-    client.host = wt_host_new(&client.env, client.endpoint, &config, &ops, NULL);
-    udp_start(client.udp);
+    host_open(&client.host, &config, &ops, NULL);
+    uv_poll_init(&client.host.loop, &client.input, 0);
+    uv_poll_start(&client.input, UV_READABLE, got_line);
 }
 
 static void connect_sessions(const char *authority, const char *path,
@@ -377,9 +264,9 @@ static void connect_sessions(const char *authority, const char *path,
         abort();
     for (size_t i = 0; i < count; i++) {
         struct session *s = &client.sessions[i];
-        s->wt = wt_connect(client.host, &to->sa.any, to->len, authority, path, NULL, 0, s);
+        s->wt = wt_connect(client.host.wt, &to->sa.any, to->len, authority, path, NULL, 0, s);
         if (!s->wt)
-            fail("cannot connect");
+            host_fail("cannot connect");
     }
 }
 
@@ -387,34 +274,16 @@ static size_t number(const char *text)
 {
     size_t n = strtoul(text, NULL, 10);
     if (n == 0)
-        fail("a number is expected");
+        host_fail("a number is expected");
     return n;
-}
-
-/* HOST:PORT with a numeric host, IPv6 in brackets. */
-static struct packet_address parse(const char *text)
-{
-    struct packet_address to = {0};
-    char host[64];
-    const char *colon = strrchr(text, ':');
-    if (!colon || (size_t)(colon - text) >= sizeof(host))
-        fail("HOST:PORT is expected");
-    int port = atoi(colon + 1);
-    bool v6 = text[0] == '[';
-    snprintf(host, sizeof(host), "%.*s", (int)(colon - text) - 2 * v6, text + v6);
-    int rv = v6 ? uv_ip6_addr(host, port, &to.sa.v6) : uv_ip4_addr(host, port, &to.sa.v4);
-    to.len = v6 ? sizeof(to.sa.v6) : sizeof(to.sa.v4);
-    if (rv != 0)
-        fail("the host must be an address");
-    return to;
 }
 
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc < 5)
-        fail("usage: client HOST:PORT PATH sessions N | streams N AT_ONCE MARK");
-    struct packet_address to = parse(argv[1]);
+        host_fail("usage: client HOST:PORT PATH sessions N | streams N AT_ONCE MARK");
+    struct packet_address to = host_parse_address(argv[1]);
     client.wanted = 1;
     if (strcmp(argv[3], "sessions") == 0) {
         client.wanted = number(argv[4]);
@@ -424,18 +293,11 @@ int main(int argc, char **argv)
         client.at_once = number(argv[5]);
         client.mark = client.next_mark = number(argv[6]);
     } else {
-        fail("sessions N, or streams N AT_ONCE MARK, is expected");
+        host_fail("sessions N, or streams N AT_ONCE MARK, is expected");
     }
     start(&to);
     connect_sessions(argv[1], argv[2], &to, client.wanted);
-    uv_run(&client.loop, UV_RUN_DEFAULT);
-    wt_host_free(client.host);
-    endpoint_free(client.endpoint);
-    tls_context_free(client.tls);
-    timers_free(client.env.timers);
+    host_run(&client.host);
     free(client.sessions);
-    const struct stats_row *alive = stats_alive(&client.stats);
-    if (alive)
-        fail(alive->sentence);
-    return uv_loop_close(&client.loop) == 0 ? 0 : 1;
+    return host_fini(&client.host) ? 0 : 1;
 }
