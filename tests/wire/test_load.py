@@ -37,7 +37,9 @@ def test_streams_leave_nothing_behind(world, at_once):
 def test_two_thousand_sessions_at_once_before_a_small_backlog(world, workers):
     count = 500 if SANITIZED else 2000
     app = world.app(lambda session: (session.accept(), session.ended(timeout=None)), backlog=16)
-    proxy = world.proxy(app, workers=workers)
+    # On a busy machine so many handshakes at once take longer than a single one ever should.
+    patient = ["--handshake-timeout", "60s", "--settings-timeout", "60s", "--accept-timeout", "60s"]
+    proxy = world.proxy(app, workers=workers, arguments=patient)
     client = CClient(proxy, "sessions", count)
     answer = client.expect("answered")
     print(f"{count} sessions: {answer}")
