@@ -173,7 +173,8 @@ static void closed(void *user, const struct wt_end *end)
     struct session *s = user;
     if (s->status == 0) {
         client.answered++;
-        client.failed++;
+        if (client.failed++ < 5)
+            fprintf(stderr, "client: a session got no answer: %s\n", fault_name(end->fault));
         if (client.answered == client.wanted)
             printf("answered accepted=%zu refused=%zu failed=%zu\n", client.accepted,
                    client.refused, client.failed);

@@ -38,12 +38,13 @@ def test_two_thousand_sessions_at_once_before_a_small_backlog(world, workers):
     count = 500 if SANITIZED else 2000
     app = world.app(lambda session: (session.accept(), session.ended(timeout=None)), backlog=16)
     # On a busy machine so many handshakes at once take longer than a single one ever should.
-    patient = ["--handshake-timeout", "60s", "--settings-timeout", "60s", "--accept-timeout", "60s"]
-    proxy = world.proxy(app, workers=workers, arguments=patient)
+    patience = [word for name in ("handshake", "settings", "connect", "accept")
+                for word in (f"--{name}-timeout", "120s")]
+    proxy = world.proxy(app, workers=workers, arguments=patience)
     client = CClient(proxy, "sessions", count)
     answer = client.expect("answered")
     print(f"{count} sessions: {answer}")
-    assert answer["failed"] == 0
+    assert answer["failed"] == 0, (client.why(), proxy.stats())
     refused = proxy.stats()["sessions_refused"]
     assert answer["refused"] == refused
     assert answer["accepted"] + answer["refused"] == count

@@ -297,7 +297,7 @@ def test_unknown_capsules_are_skipped(world):
     p = Pair(world)
     p.asked.capsule(capsule(41 * 1000 + 23, b"grease" * 1000) + capsule(0x190B4D3D, b"\x10")
                     + close_capsule(6, b"after"), end=True)
-    p.client.settle()
+    p.client.wait(lambda: p.asked.ended)
     assert p.session.ended() == disconnected(6, "after", True, "client")
     p.done()
 

@@ -31,6 +31,11 @@ class CClient:
         code = self.process.wait(60)
         assert code == 0, f"client: exit code {code}: {self.process.stderr.read()}"
 
+    def why(self):
+        """Ends it; what it said on standard error."""
+        self.process.kill()
+        return self.process.stderr.read()[-2000:]
+
     def kill(self):
         self.process.kill()
         self.process.wait()
