@@ -148,7 +148,7 @@ static void conn_stream_opened(void *user, int64_t id)
     conn_stream_set_user(h->conn, id, s);
 }
 
-static enum fault read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
+enum fault h3_read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
 {
     struct h3 *h = s->h3;
     nghttp3_ssize n = nghttp3_conn_read_stream(h->http, s->id, data, len, fin);
@@ -157,33 +157,6 @@ static enum fault read_http(struct h3_stream *s, const uint8_t *data, size_t len
     if (n > 0)
         conn_stream_consumed(h->conn, s->id, (size_t)n);
     h3_touch(h);
-    return FAULT_NONE;
-}
-
-static enum fault settings_fault(struct h3 *h, enum h3_settings_state state)
-{
-    bool missing = state == H3_SETTINGS_MISSING;
-    h3_fail(h, FAULT_H3_SETTINGS, missing ? H3_MISSING_SETTINGS : H3_SETTINGS_ERROR,
-            missing ? "the control stream does not begin with SETTINGS" : "illegal SETTINGS");
-    return FAULT_H3_SETTINGS;
-}
-
-/* The peer's control stream goes to nghttp3; its SETTINGS are read on the way. */
-static enum fault read_control(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
-{
-    struct h3 *h = s->h3;
-    enum h3_settings_state state = H3_SETTINGS_WHOLE;
-    if (!h->settings_in)
-        state = h3_settings_read(&h->settings_reader, data, len, &h->settings);
-    if (state == H3_SETTINGS_BAD || state == H3_SETTINGS_MISSING)
-        return settings_fault(h, state);
-    enum fault fault = read_http(s, data, len, fin);
-    if (fault != FAULT_NONE || h->settings_in || state != H3_SETTINGS_WHOLE)
-        return fault;
-    h->settings_in = true;
-    timer_stop(h->host->env->timers, &h->settings_timer);
-    h->host->ops->ready(h->user);
-    h3_request_unhold(h);
     return FAULT_NONE;
 }
 
@@ -230,9 +203,9 @@ static enum fault dispatch(struct h3_stream *s, const uint8_t *data, size_t len,
 {
     switch (s->kind) {
     case H3_STREAM_CONTROL:
-        return read_control(s, data, len, fin);
+        return h3_read_control(s, data, len, fin);
     case H3_STREAM_HTTP:
-        return read_http(s, data, len, fin);
+        return h3_read_http(s, data, len, fin);
     case H3_STREAM_WT:
         h3_stream_take(s, data, len, fin);
         return FAULT_NONE;
@@ -271,7 +244,7 @@ static enum fault read_new(struct h3_stream *s, const uint8_t *data, size_t len,
     s->kind = kind;
     bool more = len > 0;
     enum fault fault = kind == H3_STREAM_CONTROL
-                           ? read_http(s, s->prefix, s->prefix_len, fin && !more)
+                           ? h3_read_http(s, s->prefix, s->prefix_len, fin && !more)
                            : dispatch(s, s->prefix, s->prefix_len, fin && !more);
     return fault == FAULT_NONE && more ? dispatch(s, data, len, fin) : fault;
 }

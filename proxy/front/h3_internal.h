@@ -2,6 +2,7 @@
  * h3_internal - what the files of h3 share. Nobody else includes it.
  *
  *     h3.c          the connection, its control stream, and the sorting of incoming streams
+ *     h3_control.c  the peer's control stream
  *     h3_message.c  the header fields of one message
  *     h3_request.c  requests: nghttp3's callbacks, the CONNECT stream's body, HTTP datagrams
  *     h3_stream.c   WebTransport streams
@@ -19,6 +20,7 @@
 #include "base/sendq.h"
 #include "base/timers.h"
 #include "base/turn.h"
+#include "base/varint.h"
 #include "front/h3.h"
 #include "front/h3_settings.h"
 
@@ -37,6 +39,14 @@ struct h3_host {
     uint8_t datagram[65536 + 8]; /* where a session id and a payload are put together */
 };
 
+/* Where in its frames the peer's control stream is. */
+struct h3_frames {
+    uint8_t head[2 * VARINT_SIZE_MAX]; /* type and length, while they are not whole */
+    size_t head_len;
+    uint64_t left; /* of the payload */
+    bool is_skipped;
+};
+
 struct h3 {
     struct h3_host *host;
     struct conn *conn;
@@ -51,6 +61,7 @@ struct h3 {
     bool control_blocked;
 
     struct h3_settings_reader settings_reader;
+    struct h3_frames frames;     /* of the peer's control stream */
     struct h3_settings settings; /* the peer's */
     bool settings_in;
     bool spoke_draft15; /* a request carried the token webtransport-h3 */
@@ -160,6 +171,11 @@ struct h3_request {
 /* h3.c */
 void h3_touch(struct h3 *h);
 enum fault h3_http_fault(struct h3 *h, int error);
+
+enum fault h3_read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
+
+/* h3_control.c */
+enum fault h3_read_control(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
 
 /* h3_message.c */
 void h3_message_add(struct h3 *h, struct h3_message *m, int32_t token, nghttp3_vec name,

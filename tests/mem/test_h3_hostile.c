@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -292,6 +293,32 @@ static void headers_of_many_requests_are_bounded_together(void **state)
     finish(r);
 }
 
+/* PRIORITY_UPDATE is not for nghttp3, which would keep a stream for each. */
+static void priorities_are_skipped_wherever_they_are_cut(void **state)
+{
+    static const char *const frames = "80 0f 07 00 05 40 7c 75 3d 31 " /* of stream 124: "u=1" */
+                                      "21 03 61 62 63 "                /* GREASE */
+                                      "80 0f 07 00 01 04 "             /* of stream 4: "" */
+                                      "07 01 00";                      /* GOAWAY */
+    (void)state;
+    for (int step = 1; step <= 24; step++) {
+        struct raw *r = begin();
+        raw_session(r);
+        size_t len = (strlen(frames) + 1) / 3;
+        for (size_t at = 0; at < len; at += (size_t)step) {
+            char piece[128];
+            size_t n = len - at < (size_t)step ? len - at : (size_t)step;
+            snprintf(piece, sizeof(piece), "%.*s", (int)(3 * n), frames + 3 * at);
+            assert_false(pair_server_session(r->pair)->draining);
+            raw_write(r->control, piece);
+            raw_settle(r);
+        }
+        assert_false(r->closed);
+        assert_true(pair_server_session(r->pair)->draining);
+        finish(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +332,7 @@ int main(void)
         cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
         cmocka_unit_test(ending_one_of_its_critical_streams_ends_the_connection),
         cmocka_unit_test(draining_is_said_once),
+        cmocka_unit_test(priorities_are_skipped_wherever_they_are_cut),
         cmocka_unit_test(headers_of_many_requests_are_bounded_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -204,6 +204,19 @@ def test_grease_everywhere(scene):
     assert (last["code"], last["reason"], last["clean"]) == (3, "after all that", True)
 
 
+def test_priorities_of_streams_that_never_come_cost_nothing(scene):
+    client = scene.connect(hello=False)
+    control = client.hello()
+    client.settle()
+    before = scene.proxy.rss_kib()
+    for i in range(40):
+        control.send(b"".join(frame(0xF0700, encode_uint_var(4 * (1000 * i + j)) + b"u=1")
+                              for j in range(1000)))
+        client.settle()
+    assert scene.proxy.rss_kib() - before < 4096
+    scene.serves(client)
+
+
 # requests
 
 
