@@ -16,8 +16,8 @@
 
 #define HANDSHAKES_UNPROVEN 128  /* this many may be under way without a proof of address */
 #define HANDSHAKES_MAX      4096 /* and this many with it */
-#define TOKEN_VALID_NS      (10 * NS_PER_S)
-#define FIRST_DCID_LEN_MIN  8 /* RFC 9000, section 7.2 */
+#define TOKEN_VALID_NS      (60 * NS_PER_S) /* a crowd may wait for its turn */
+#define FIRST_DCID_LEN_MIN  8               /* RFC 9000, section 7.2 */
 
 /* odcid: what the client called us first, if a Retry lies between then and now; NULL if not. */
 static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
