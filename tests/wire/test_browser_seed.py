@@ -3,13 +3,11 @@ browser through `python -m sluice`."""
 
 import os
 import re
-import sys
 
 import pytest
+from support.pylibrary import WIRE, python_sluice, stop
 
-from support.proxy import BINARY, ROOT, Logged
-
-HERE = os.path.dirname(os.path.abspath(__file__))
+APP = "seed_example:app"
 
 TALK = """
     const session = await wire.connect(args.url, { hash: args.hash });
@@ -32,25 +30,9 @@ TALK = """
 SAID = {"first": "Echo: Hello!", "rest": "Echo: "}
 
 
-def python_sluice(*arguments):
-    path = os.pathsep.join([os.path.join(ROOT, "backends", "python"), os.path.join(HERE, "apps")])
-    return Logged([sys.executable, "-m", "sluice", "seed_example:app", *arguments],
-                  env={**os.environ, "PYTHONPATH": path, "SLUICE": BINARY}, cwd=HERE)
-
-
-def stop(process, code=0):
-    process.terminate()
-    try:
-        assert process.process.wait(30) == code, process.log()
-    finally:
-        if process.process.poll() is None:
-            process.process.kill()
-            process.process.wait()
-
-
 def test_the_example_is_the_documents():
     """A change here would make the tests below worthless."""
-    with open(os.path.join(HERE, "apps", "seed_example.py"), encoding="utf-8") as file:
+    with open(os.path.join(WIRE, "apps", "seed_example.py"), encoding="utf-8") as file:
         text = file.read()
     assert text.startswith('async def app(scope, receive, send):\n    if scope["type"] == ')
     assert "sluice" not in text
@@ -58,7 +40,7 @@ def test_the_example_is_the_documents():
 
 def test_behind_a_proxy_of_ones_own(browser, world):
     path = f"{world.directory}/seed.sock"
-    app = python_sluice("--bind", f"unix:{path}")
+    app = python_sluice(APP, "--bind", f"unix:{path}")
     try:
         app.wait_line(re.escape(path))
         proxy = world.proxy(f"unix:{path}")
@@ -69,7 +51,7 @@ def test_behind_a_proxy_of_ones_own(browser, world):
 
 @pytest.mark.parametrize("cert", [(), ("--cert", "auto")], ids=["", "cert auto"])
 def test_as_the_whole_thing_in_one_call(browser, cert):
-    whole = python_sluice("--listen", "127.0.0.1:0", *cert)
+    whole = python_sluice(APP, "--listen", "127.0.0.1:0", *cert)
     try:
         whole.learn_address()
         assert browser.run(TALK, **whole.at("/webtransport")) == SAID
