@@ -176,7 +176,10 @@ static void stream_received(void *stream_user, const uint8_t *data, size_t len, 
     } else {
         if (!st->session->peer->forgets && len > 0)
             remember(st, data, len);
-        wt_stream_consumed(st->wt, len);
+        if (st->stuck)
+            st->owed += len;
+        else
+            wt_stream_consumed(st->wt, len);
     }
     release_if_ended(st);
 }
@@ -285,6 +288,14 @@ struct peer_stream *peer_open(struct peer_session *s, bool unidirectional)
     s->stream_count--;
     stream_free(st);
     return NULL;
+}
+
+void peer_unstick(struct peer_stream *st)
+{
+    if (st->wt && st->owed > 0)
+        wt_stream_consumed(st->wt, st->owed);
+    st->owed = 0;
+    st->stuck = false;
 }
 
 /* Returns true if something is left. */

@@ -24,6 +24,8 @@ struct peer_stream {
     size_t len, room;
     uint64_t received; /* also counted when nothing is kept */
     bool fin, reset, stopped, all_acked;
+    bool stuck;  /* what comes is not taken */
+    size_t owed; /* bytes that came and were not taken */
     struct wt_code reset_code, stop_code;
     uint64_t acked;
     /* what is to be written, in pieces */
@@ -80,6 +82,8 @@ struct peer_session *peer_connect(struct peer *p, const struct sockaddr *to, soc
 struct peer_stream *peer_open(struct peer_session *s, bool unidirectional);
 /* Writes all of data (lent until all_acked), step bytes at a time, then perhaps the end. */
 void peer_send(struct peer_stream *st, const void *data, size_t len, size_t step, bool end);
+/* Takes what has come while the stream was stuck, and what will come. */
+void peer_unstick(struct peer_stream *st);
 /* Goes on with what did not fit or is cut into steps. Call between turns; true if anything is left.
  */
 bool peer_pump(struct peer *p);

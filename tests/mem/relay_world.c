@@ -107,6 +107,8 @@ static void free_conn(struct app_conn *c)
 void rworld_free(struct rworld *w)
 {
     w->reads = true;
+    for (size_t i = 0; i < w->conn_count; i++)
+        w->conns[i]->deaf = false;
     relay_close_all(w->relay);
     wt_host_close_all(w->client.host);
     wt_host_close_all(w->server);
@@ -122,6 +124,7 @@ void rworld_free(struct rworld *w)
         assert(moved);
         (void)moved;
     }
+    world_on_turn(w->world, NULL, NULL); /* from here on nobody can look into them */
     wt_host_free(w->server);
     wt_host_free(w->client.host);
     relay_free(w->relay);
@@ -213,7 +216,7 @@ static void take_frames(struct app_conn *c)
 
 static bool read_some(struct app_conn *c)
 {
-    if (c->fd < 0 || c->eof || !c->w->reads)
+    if (c->fd < 0 || c->eof || c->deaf || !c->w->reads)
         return false;
     grow(&c->in, &c->in_room, c->in_len + 65536);
     ssize_t n = read(c->fd, c->in + c->in_len, 65536);

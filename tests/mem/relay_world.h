@@ -34,8 +34,8 @@ struct app_event {
 
 struct app_conn {
     struct rworld *w;
-    int fd; /* -1 when the application has closed it */
-    bool eof;
+    int fd;         /* -1 when the application has closed it */
+    bool eof, deaf; /* deaf: it does not read this one */
     struct message_decoder *decoder, *scope_decoder;
     struct message_scope scope;
     uint8_t *scope_body; /* NULL before the scope */
@@ -63,6 +63,7 @@ struct rworld {
     void (*on_event)(struct app_conn *c, const struct app_event *e); /* may be NULL */
     struct app_conn *conns[APP_CONNS];
     size_t conn_count;
+    void *user; /* the test's own */
 };
 
 struct rworld_config {

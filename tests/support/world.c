@@ -55,6 +55,8 @@ struct world {
     unsigned host_count;
     TAILQ_HEAD(flights, flight) flights;
     struct tls_context *tls_server, *tls_client;
+    void (*turn_ended)(void *arg);
+    void *turn_ended_arg;
 };
 
 /* --- chance --- */
@@ -288,10 +290,24 @@ void world_free(struct world *w)
     free(w);
 }
 
+void world_on_turn(struct world *w, void (*ended)(void *arg), void *arg)
+{
+    w->turn_ended = ended;
+    w->turn_ended_arg = arg;
+}
+
+static void end_turn(struct world_host *h)
+{
+    struct world *w = h->world;
+    turn_end(&h->turn);
+    if (w->turn_ended)
+        w->turn_ended(w->turn_ended_arg);
+}
+
 void world_settle(struct world *w)
 {
     for (unsigned i = 0; i < w->host_count; i++)
-        turn_end(&w->hosts[i]->turn);
+        end_turn(w->hosts[i]);
 }
 
 static uint64_t next_event(const struct world *w)
@@ -311,7 +327,7 @@ static void land(struct world *w)
     struct flight *f = TAILQ_FIRST(&w->flights);
     TAILQ_REMOVE(&w->flights, f, entry);
     endpoint_receive(f->to->endpoint, &f->packet);
-    turn_end(&f->to->turn);
+    end_turn(f->to);
     free(f);
 }
 
@@ -331,7 +347,7 @@ static bool step(struct world *w, uint64_t end_ns)
     for (unsigned i = 0; i < w->host_count; i++)
         if (timers_next(w->hosts[i]->env.timers) <= w->now_ns) {
             timers_run(w->hosts[i]->env.timers);
-            turn_end(&w->hosts[i]->turn);
+            end_turn(w->hosts[i]);
         }
     return true;
 }

@@ -62,6 +62,8 @@ uint64_t world_random(struct world *w, uint64_t below);
 /* UDP payloads that the network has swallowed so far. */
 uint64_t world_lost(const struct world *w);
 
+/* Calls ended(arg) after every turn of every host, for what must always be true. NULL: no more. */
+void world_on_turn(struct world *w, void (*ended)(void *arg), void *arg);
 /* Ends the turns of all hosts; the run functions begin with it. */
 void world_settle(struct world *w);
 /* Runs until done says so, at most for limit_ns. Returns whether it did. */
