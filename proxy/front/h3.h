@@ -30,6 +30,8 @@
 #define H3_GENERAL_PROTOCOL_ERROR 0x101
 #define H3_INTERNAL_ERROR         0x102
 #define H3_STREAM_CREATION_ERROR  0x103
+#define H3_FRAME_UNEXPECTED       0x105
+#define H3_FRAME_ERROR            0x106
 #define H3_ID_ERROR               0x108
 #define H3_SETTINGS_ERROR         0x109
 #define H3_MISSING_SETTINGS       0x10a

@@ -41,10 +41,9 @@ struct h3_host {
 
 /* Where in its frames the peer's control stream is. */
 struct h3_frames {
-    uint8_t head[2 * VARINT_SIZE_MAX]; /* type and length, while they are not whole */
-    size_t head_len;
-    uint64_t left; /* of the payload */
-    bool is_skipped;
+    uint8_t kept[2 * VARINT_SIZE_MAX]; /* type and length, or a number, while they are not whole */
+    size_t kept_len;
+    uint64_t type, left; /* left: of the payload */
 };
 
 struct h3 {
@@ -63,7 +62,8 @@ struct h3 {
     struct h3_settings_reader settings_reader;
     struct h3_frames frames;     /* of the peer's control stream */
     struct h3_settings settings; /* the peer's */
-    bool settings_in;
+    bool settings_in, has_goaway;
+    uint64_t goaway_id; /* the peer's last one */
     bool spoke_draft15; /* a request carried the token webtransport-h3 */
     struct timer settings_timer;
     size_t header_bytes; /* of all unfinished messages together */

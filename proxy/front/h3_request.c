@@ -344,14 +344,6 @@ static int reset_stream(nghttp3_conn *http, int64_t id, uint64_t code, void *con
     return 0;
 }
 
-static int goaway(nghttp3_conn *http, int64_t id, void *conn_user)
-{
-    struct h3 *h = conn_user;
-    (void)http, (void)id;
-    h->host->ops->goaway_received(h->user);
-    return 0;
-}
-
 const nghttp3_callbacks h3_request_callbacks = {
     .acked_stream_data = acked_stream_data,
     .recv_data = recv_data,
@@ -362,7 +354,6 @@ const nghttp3_callbacks h3_request_callbacks = {
     .stop_sending = stop_sending,
     .end_stream = end_stream,
     .reset_stream = reset_stream,
-    .shutdown = goaway,
 };
 
 static nghttp3_nv make_nv(const void *name, size_t name_len, const void *value, size_t value_len)

@@ -293,7 +293,7 @@ static void headers_of_many_requests_are_bounded_together(void **state)
     finish(r);
 }
 
-/* PRIORITY_UPDATE is not for nghttp3, which would keep a stream for each. */
+/* PRIORITY_UPDATE is nothing to us. */
 static void priorities_are_skipped_wherever_they_are_cut(void **state)
 {
     static const char *const frames = "80 0f 07 00 05 40 7c 75 3d 31 " /* of stream 124: "u=1" */
@@ -319,6 +319,47 @@ static void priorities_are_skipped_wherever_they_are_cut(void **state)
     }
 }
 
+static void frames_of_the_control_stream_are_judged(void **state)
+{
+    static const struct {
+        const char *hex;
+        uint64_t code; /* 0: nothing happens */
+    } rows[] = {
+        {"07 01 08 07 01 08 07 01 04", 0},
+        {"07 01 04 07 01 08", 0x108},          /* the id grows */
+        {"07 00", 0x106},                      /* no id */
+        {"07 05 04 80 0f 07 00 05 00", 0x106}, /* a PRIORITY_UPDATE hidden in a GOAWAY */
+        {"0d 06 00 80 0f 07 00 05 00", 0x106}, /* in a MAX_PUSH_ID */
+        {"07 01 40 04", 0x106},                /* its id is cut */
+        {"07 09 c0 00 00 00 00 00 00 04 00", 0x106},
+        {"0d 01 05 0d 02 40 06", 0},
+        {"0d 00", 0x106},
+        {"03 01 00", 0x108}, /* CANCEL_PUSH */
+        {"04 00", 0x105},    /* SETTINGS again */
+        {"00 00", 0x105},
+        {"01 00", 0x105},
+        {"05 00", 0x105},
+        {"02 00", 0x105},
+        {"06 00", 0x105},
+        {"08 00", 0x105},
+        {"09 00", 0x105},
+        {"21 00 40 21 40 00 80 0f 07 00 01 04", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct raw *r = begin();
+        raw_settle(r);
+        raw_write(r->control, rows[i].hex);
+        raw_settle(r);
+        assert_int_equal(r->closed, rows[i].code != 0);
+        if (rows[i].code)
+            assert_int_equal(r->close_code, rows[i].code);
+        else
+            still_serves(r);
+        finish(r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +373,7 @@ int main(void)
         cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
         cmocka_unit_test(ending_one_of_its_critical_streams_ends_the_connection),
         cmocka_unit_test(draining_is_said_once),
+        cmocka_unit_test(frames_of_the_control_stream_are_judged),
         cmocka_unit_test(priorities_are_skipped_wherever_they_are_cut),
         cmocka_unit_test(headers_of_many_requests_are_bounded_together),
     };
