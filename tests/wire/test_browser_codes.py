@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import REPEAT
+from support.browsers import ScenarioFailed
 
 U32 = 2**32 - 1
 FROM_APP = [0, 1, 29, 30, 31, 255, 256, 65536, U32]
@@ -235,6 +236,23 @@ def test_page_goes_away(browser, world):
     assert message["by"] == "client"
 
 
+CLOSED_WHILE_OPENING = """
+    const endings = [];
+    for (let i = args.first; i < args.last; i++) {
+      const session = await wire.connect(args.url + '/' + i, { hash: args.hash });
+      (async () => {
+        for (let n = 0; n < 5; n++) {
+          const stream = await session.createBidirectionalStream();
+          await stream.writable.getWriter().write(wire.bytes('x'));
+          await new Promise((resolve) => setTimeout(resolve, 2));
+        }
+      })().catch(() => {});
+      endings.push(await wire.ending(session));
+    }
+    return endings;
+"""
+
+
 def test_closes_in_a_row_lose_nothing(browser, world):
     """Sessions ended by the application while the page is opening streams: code and reason of
     every one arrive."""
@@ -248,23 +266,19 @@ def test_closes_in_a_row_lose_nothing(browser, world):
         session.ended()
 
     _, proxy = world.start(close_at_once)
-    result = browser.run("""
-        const endings = [];
-        for (let i = 0; i < args.count; i++) {
-          const session = await wire.connect(args.url + '/' + i, { hash: args.hash });
-          (async () => {
-            for (;;) {
-              const stream = await session.createBidirectionalStream();
-              await stream.writable.getWriter().write(wire.bytes('x'));
-              // Without a pause Chromium's page crashes now and then when the close comes.
-              await new Promise((resolve) => setTimeout(resolve, 2));
-            }
-          })().catch(() => {});
-          endings.push(await wire.ending(session));
-        }
-        return endings;
-    """, timeout=20 + 2 * REPEAT, **proxy.at("/close"), count=max(REPEAT, 10))
-    assert result == [{"code": 1000 + i, "reason": f"number {i}"} for i in range(max(REPEAT, 10))]
+    count, results, crashes = max(REPEAT, 10), [], 0
+    while len(results) < count:
+        try:
+            results += browser.run(CLOSED_WHILE_OPENING, timeout=60, **proxy.at("/close"),
+                                   first=len(results), last=min(len(results) + 10, count))
+        except ScenarioFailed as failure:
+            # Chromium's page (not the session) crashes in about one of 300 closes that come while
+            # it opens a stream. Then these ten are done again; nothing else is.
+            crashes += 1
+            if "Page crashed" not in str(failure) or crashes > 3:
+                raise
+    print(f"{count} closes; crashes of the page: {crashes}")
+    assert results == [{"code": 1000 + i, "reason": f"number {i}"} for i in range(count)]
 
 
 def test_closes_of_the_page_in_a_row_lose_nothing(browser, world):
