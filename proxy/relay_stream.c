@@ -203,8 +203,12 @@ void session_watch_credit(struct session *s)
 {
     struct timers *timers = s->relay->env->timers;
     bool over = session_listens(s) && (s->streams_over > 0 || s->excess > 0);
-    if (over && !timer_is_set(&s->stall))
-        timer_set(timers, &s->stall, timers_now(timers) + s->relay->config.stall_timeout_ns);
+    /* Where memory is short there is none to wait in for those who take more than they were
+     * granted. */
+    bool patient = s->excess == 0 || !budget_is_short(&s->memory);
+    if (over && !(patient && timer_is_set(&s->stall)))
+        timer_set(timers, &s->stall,
+                  timers_now(timers) + (patient ? s->relay->config.stall_timeout_ns : 0));
     if (over == s->paused || !s->link)
         return;
     s->paused = over;

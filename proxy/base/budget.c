@@ -42,6 +42,11 @@ bool budget_reserve(struct budget *b, uint64_t bytes, enum budget_use use)
     return true;
 }
 
+bool budget_is_short(const struct budget *b)
+{
+    return !fits(b, 0, BUDGET_NEWCOMER);
+}
+
 void budget_charge(struct budget *b, uint64_t bytes)
 {
     for (; b; b = b->parent) {

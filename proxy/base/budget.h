@@ -35,6 +35,8 @@ enum budget_use {
 
 /* All of bytes or nothing. */
 bool budget_reserve(struct budget *b, uint64_t bytes, enum budget_use use);
+/* Nothing is left here, or at a parent, but what is kept for those who are there. */
+bool budget_is_short(const struct budget *b);
 /* Counts what is there already and cannot be refused any more; used may pass limit, and then
  * nothing else is reserved. */
 void budget_charge(struct budget *b, uint64_t bytes);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/budget.h"
 #include "mem/held.h"
 #include "mem/relay_world.h"
 #include "unit/cmocka_all.h"
@@ -305,6 +306,30 @@ static void ignorant(uint64_t seed)
     play(seed, false);
 }
 
+/* Where memory is short there is none for those who take more than they were granted; whoever keeps
+ * to the credit notices nothing. */
+static void who_exceeds_credit_ends_first(void **state)
+{
+    (void)state;
+    struct play p = {.honest = false};
+    struct rworld_config config = rworld_defaults();
+    p.w = rworld_new(1, false, &config);
+    struct budget *memory = world_env(p.w->server_host)->memory;
+    for (size_t i = 0; i < CLIENTS; i++)
+        begin_talk(&p, i);
+    memory->limit = memory->used + 150 * KIB; /* disconnect needs a stage of 128 KiB */
+    world_set_link(p.w->world, &(struct world_link){.delay_ns = NS_PER_MS, .loss = 1});
+    app_stream(p.talks[0].app, 1, bytes, EACH_MOST, false);
+    app_stream(p.talks[1].app, 1, bytes, 10 * KIB, false);
+    rworld_run_for(p.w, 10 * NS_PER_MS);
+    assert_int_equal(rworld_stats(p.w)->faults[FAULT_BACKEND_STALLED], 1);
+    assert_int_equal(app_count(p.talks[0].app, MESSAGE_DISCONNECT, APP_ANY), 1);
+    assert_int_equal(app_count(p.talks[1].app, MESSAGE_DISCONNECT, APP_ANY), 0);
+    assert_true(memory->used <= memory->limit);
+    memory->limit = UINT64_MAX;
+    rworld_free(p.w);
+}
+
 static void applications_that_honour_credit(void **state)
 {
     (void)state;
@@ -320,6 +345,7 @@ static void applications_that_ignore_credit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_exceeds_credit_ends_first),
         cmocka_unit_test(applications_that_honour_credit),
         cmocka_unit_test(applications_that_ignore_credit),
     };

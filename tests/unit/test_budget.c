@@ -57,7 +57,10 @@ static void those_who_are_there_come_before_newcomers_and_growth(void **state)
     assert_false(budget_reserve(&a, 1, BUDGET_GROWTH));
     assert_true(budget_reserve(&a, 100, BUDGET_NEED));
     assert_false(budget_reserve(&a, 1, BUDGET_NEED));
-    budget_release(&a, 800);
+    assert_true(budget_is_short(&a));
+    budget_release(&a, 100);
+    assert_false(budget_is_short(&a));
+    budget_release(&a, 700);
 }
 
 static void window_doubles_while_it_is_taken_in_a_hurry(void **state)

@@ -15,7 +15,7 @@ def test_clients_that_never_read(stage, kind):
     proxy = stage.start(*ARGUMENTS)
     memory = Memory(proxy)
     bystander = stage.bystander(streams=4, bytes="32M")
-    path = "/pour?streams=16" + ("&blind=1" if kind == "ignores" else "")
+    path = "/pour?streams=16" + ("&blind=65536" if kind == "ignores" else "")
     trouble = []
 
     def begin():
@@ -54,3 +54,20 @@ def test_a_client_that_wants_no_more_of_900_streams_and_ends_none(stage):
     client.expect("hoarded")
     assert stage.wait_still()["streams"] == 900
     memory.check(16 * MIB)  # --connection-memory; without this rule they were 58 MiB
+
+
+def test_frames_beyond_the_credit_do_not_take_the_memory_of_others(stage):
+    """A frame is here before it is known to be more than was granted. Where memory is short, the
+    session of who sent it ends at once instead of waiting for its client."""
+    proxy = stage.start("--memory", "32M", "--linger-timeout", "500ms")
+    memory = Memory(proxy)
+    bystander = stage.bystander(streams=4, bytes="32M")
+    trouble = stage.start_client("/pour?streams=4&blind=1000000", "noread", sessions=24, streams=4)
+    proxy.wait_stats(lambda s: s["sessions_accepted"] == 25)
+    stats = stage.wait_still()
+    print(f"{stats['sessions'] - 1} of 24 sessions went on, holding {stats['send_bytes']} bytes")
+    assert stats["backend_stalled"] > 0, stats
+    assert stats["memory_bytes"] <= 32 * MIB, stats
+    bystander.round()
+    memory.check(32 * MIB)
+    stage.end(trouble)

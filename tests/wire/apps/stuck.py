@@ -7,7 +7,7 @@ good neighbours, the others make trouble. The client's path says which:
          ?window=N          accepts with receive_window N, and returns credit, but to streams that want
                             2**64 - 1
     /pour?streams=N         sends without end on N unidirectional streams, honouring credit
-         &blind=1           ... never looking at credit
+         &blind=N           ... never looking at credit, N bytes a frame
     /deaf?after=N           accepts, reads so many bytes of its socket, and never again
     /skip                   reads, and looks at nothing
     /open?count=N           opens N unidirectional streams, a byte on each
@@ -214,7 +214,7 @@ def pour(session, query):
         session.serve()
     # Sluice stops reading, and this waits.
     frames = [frame({"type": "webtransport.stream.send", "stream_id": stream_id,
-                     "data": PATTERN[:CHUNK]}) for stream_id in ids]
+                     "data": bytes(int(query["blind"]))}) for stream_id in ids]
     while True:
         for one in frames:
             session.sock.sendall(one)

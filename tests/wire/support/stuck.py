@@ -177,9 +177,14 @@ class Stage:
         self.proxy = self.world.proxy(self.app.address, workers=1, arguments=arguments)
         return self.proxy
 
-    def client(self, path, scenario, **options):
+    def start_client(self, path, scenario, **options):
         client = Client(self.proxy, path, scenario, **options)
         self.clients.append(client)
+        return client
+
+    def client(self, path, scenario, **options):
+        """The same; its sessions are accepted."""
+        client = self.start_client(path, scenario, **options)
         client.expect("ready")
         return client
 
