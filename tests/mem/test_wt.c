@@ -311,6 +311,31 @@ static bool client_has_one_whole(struct pair *p)
     return false;
 }
 
+static bool client_knows_two(struct pair *p)
+{
+    return p->client_session->stream_count >= 2;
+}
+
+/* Turns of 8 KiB: longer than a packet, and short enough that nobody is far behind. */
+static void streams_take_turns(void **state)
+{
+    (void)state;
+    const size_t turn = 8 * KIB, packet = 1500;
+    struct pair *p = pair_open(1, false, PEER_RECORD);
+    uint8_t *bytes = pattern(60 * KIB, 3);
+    for (int i = 0; i < 4; i++)
+        peer_send(peer_open(pair_server_session(p), true), bytes, 60 * KIB, 0, true);
+    assert_true(pair_run(p, client_knows_two));
+    struct peer_session *c = p->client_session;
+    assert_in_range(c->streams[0]->len, turn - packet, turn + packet);
+    assert_true(pair_run(p, client_has_one_whole));
+    assert_int_equal(c->stream_count, 4);
+    for (int i = 0; i < 4; i++)
+        assert_true(c->streams[i]->len + turn + 2 * packet >= 60 * KIB);
+    pair_free(p);
+    free(bytes);
+}
+
 /* Four streams are filled; the third, then the second, must go before the others. */
 static void send_order_is_obeyed(void **state)
 {
@@ -549,6 +574,7 @@ int main(void)
         cmocka_unit_test(streams_never_run_out),
         cmocka_unit_test(credit_is_replenished),
         cmocka_unit_test(empty_stream_arrives_as_empty),
+        cmocka_unit_test(streams_take_turns),
         cmocka_unit_test(send_order_is_obeyed),
         cmocka_unit_test(codes_arrive_exactly),
         cmocka_unit_test(reset_does_not_outrun_the_header),
