@@ -3,7 +3,7 @@
  */
 #include <stdlib.h>
 
-#include "unit/cmocka_all.h"
+#include "cmocka_all.h"
 #include "backends/c/spare.h"
 
 static void block_is_used_again(void **state)
