@@ -71,9 +71,9 @@ def test_an_application_that_sends_nonsense(stage):
     """Sluice says so a few times a second and counts the rest; the session goes on."""
     count = (1_000_000 if SOAK else 100_000) // 256 * 256
     stage.start(*ARGUMENTS)
+    began = time.monotonic()
 
     def end(client):
-        began = time.monotonic()
         told = stage.app.told()
         print(f"{told['total']} bad commands were told in {told['messages']} messages")
         assert told["total"] == count
