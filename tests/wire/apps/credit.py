@@ -25,7 +25,9 @@ async def echo(session):
     tasks = []
     session.start(cancel(session, tasks))
     async for stream in session.streams:
-        tasks.append(session.start(echo_stream(stream) if stream.writable else read_much(stream)))
+        task = session.start(echo_stream(stream) if stream.writable else read_much(stream))
+        await asyncio.sleep(0)  # when it has begun, it gives its stream up itself
+        tasks.append(task)
 
 
 async def echo_stream(stream):
@@ -41,7 +43,6 @@ async def read_much(stream):
 
 async def cancel(session, tasks):
     async for data in session.datagrams:
-        await asyncio.sleep(0)  # what has not begun could not give its stream up
         begun, tasks[:] = tasks[:], []
         for task in begun:
             task.cancel()
