@@ -1,6 +1,10 @@
 """A thousand sessions, of which 500 are stuck: the others share the worker as if they were alone."""
 
+import pytest
 from support.stuck import MIB, SANITIZED, Memory, Share
+
+# Throughput beside throughput needs a machine that does nothing else.
+pytestmark = pytest.mark.soak
 
 CROWD = 200 if SANITIZED else 1000
 LIMIT = 768 * MIB

@@ -7,6 +7,9 @@ import time
 import pytest
 from support.stuck import MIB, Memory, Share
 
+# Throughput beside throughput needs a machine that does nothing else.
+pytestmark = pytest.mark.soak
+
 LIMIT = 48 * MIB
 ARGUMENTS = ("--memory", "48M", "--linger-timeout", "500ms")
 HALF_OF_FAIR = 0.25

@@ -3,6 +3,9 @@
 import pytest
 from support.stuck import MIB, Memory, Share
 
+# Throughput beside throughput needs a machine that does nothing else.
+pytestmark = pytest.mark.soak
+
 SESSIONS = 8
 LIMIT = 48 * MIB
 AFTER = 64 * MIB  # bytes until trouble begins: windows have grown by then
