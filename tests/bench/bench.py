@@ -248,20 +248,27 @@ def measure(build, where, scenarios, rounds, quick, budget_s):
     return taken, others
 
 
+@contextlib.contextmanager
+def idle_sessions(build, where, server, count):
+    load = start([build / "tests/bench/load", f"127.0.0.1:{server.port}", "idle",
+                  f"sessions={count}"], where.load, stdin=subprocess.PIPE)
+    if load.stdout.readline() != "ready\n":
+        raise SystemExit("bench: the idle sessions were not accepted")
+    yield
+    load.communicate("\n", timeout=RUN_TIMEOUT_S)
+
+
 def measure_memory(build, where, sessions):
     """Resident bytes per idle session of each process, on processes that are fresh."""
     rows = {}
     for kind in (Limit, Sluice):
         side = kind(build, where)
-        run_load(build, where, side, "latency count=100")  # what is made once is not a session's
-        before = {name: rss_bytes(pid) for name, pid in side.pids.items()}
-        load = start([build / "tests/bench/load", f"127.0.0.1:{side.port}", "idle",
-                      f"sessions={sessions}"], where.load, stdin=subprocess.PIPE)
-        if load.stdout.readline() != "ready\n":
-            raise SystemExit("bench: the idle sessions were not accepted")
-        rows[side.name] = {name: (rss_bytes(pid) - before[name]) / sessions
-                           for name, pid in side.pids.items()}
-        load.communicate("\n", timeout=RUN_TIMEOUT_S)
+        # The first ones use up what is free, and what is made once.
+        with idle_sessions(build, where, side, 200):
+            before = {name: rss_bytes(pid) for name, pid in side.pids.items()}
+            with idle_sessions(build, where, side, sessions):
+                rows[side.name] = {name: (rss_bytes(pid) - before[name]) / sessions
+                                   for name, pid in side.pids.items()}
         side.stop()
     return rows
 
