@@ -72,22 +72,36 @@ PATH_SCENARIOS = [
 ]
 
 
+@dataclasses.dataclass
+class Place:
+    processors: list
+    priority: int  # real-time, or 0
+
+    def take(self):
+        """In a child, before it becomes a program."""
+        os.sched_setaffinity(0, self.processors)
+        if self.priority:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(self.priority))
+
+
 class Processors:
     """Who runs where. The server and the load each have a processor of their own; the application
     has one if there is a third, and otherwise goes wherever there is time."""
 
-    def __init__(self, pin):
+    def __init__(self, pin, realtime=False):
         mine = sorted(os.sched_getaffinity(0))
         self.pinned = pin and len(mine) >= 2
-        self.server = mine[:1] if self.pinned else mine
-        self.load = mine[1:2] if self.pinned else mine
-        self.app = mine[2:3] if self.pinned and len(mine) >= 3 else mine
+        self.realtime = realtime
+        # The one that sleeps most goes first when it wakes up, as it does with normal priorities.
+        self.server = Place(mine[:1] if self.pinned else mine, realtime * 1)
+        self.load = Place(mine[1:2] if self.pinned else mine, realtime * 1)
+        self.app = Place(mine[2:3] if self.pinned and len(mine) >= 3 else mine, realtime * 2)
 
 
-def start(command, processors, **options):
-    """Popen on these processors, with its standard output as text."""
+def start(command, place, **options):
+    """Popen in that place, with its standard output as text."""
     return subprocess.Popen([str(part) for part in command], text=True, stdout=subprocess.PIPE,
-                            preexec_fn=lambda: os.sched_setaffinity(0, processors), **options)
+                            preexec_fn=place.take, **options)
 
 
 def cpu_ns(pid):
@@ -213,11 +227,14 @@ def run_pair(build, where, scenario, sides, words, seed):
     """One result of each side, and how much others disturbed the more disturbed one."""
     results = []
     for side in sides:
+        began = time.monotonic()
         if scenario.loss is None:
             results.append(run_load(build, where, side, words))
         else:
             with path_to(build, where, side, scenario.loss, seed) as port:
                 results.append(run_load(build, where, side, words, port))
+        if where.realtime:  # the others' turn
+            time.sleep(2 * (time.monotonic() - began))
     return results, max(result["others"] for result in results)
 
 
@@ -232,7 +249,9 @@ def measure(build, where, scenarios, rounds, quick, budget_s):
         for scenario in scenarios:
             words = scenario.quick if quick else scenario.load
             results, taken_by_others = run_pair(build, where, scenario, sides, words, number + 1)
-            while taken_by_others > DISTURBED and not quick and time.monotonic() - began < budget_s / 2:
+            may_repeat = not quick and not where.realtime
+            while (taken_by_others > DISTURBED and may_repeat
+                   and time.monotonic() - began < budget_s / 2):
                 again = run_pair(build, where, scenario, sides, words, number + 1)
                 if again[1] < taken_by_others:
                     results, taken_by_others = again
@@ -306,7 +325,8 @@ def describe_machine(where):
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     print(f"{os.cpu_count()} processors ({model[1] if model else platform.machine()}), "
           f"Linux {platform.release().split('-')[0]}, "
-          f"{'server and load pinned to one each' if where.pinned else 'nothing pinned'}; "
+          f"{'server and load pinned to one each' if where.pinned else 'nothing pinned'}"
+          f"{', real-time priority' if where.realtime else ''}; "
           f"load average {os.getloadavg()[0]:.1f} at the beginning")
 
 
@@ -320,10 +340,12 @@ def main():
                         choices=[s.name for s in SCENARIOS + PATH_SCENARIOS] + ["memory"])
     parser.add_argument("--sessions", type=int, default=1000, help="idle ones, for memory")
     parser.add_argument("--no-pin", action="store_true", help="let the kernel place processes")
+    parser.add_argument("--realtime", action="store_true",
+                        help="on a machine that others use, as root: real-time priority, with pauses")
     parser.add_argument("--budget", type=float, default=200, help="seconds; no round begins later")
     parser.add_argument("--json", type=pathlib.Path, help="write all values to this file, too")
     options = parser.parse_args()
-    build, where = options.build.resolve(), Processors(not options.no_pin)
+    build, where = options.build.resolve(), Processors(not options.no_pin, options.realtime)
     chosen = [s for s in (PATH_SCENARIOS if options.path else SCENARIOS)
               if not options.only or s.name in options.only]
     rounds = options.rounds or (1 if options.quick or options.path else 5)
@@ -336,7 +358,7 @@ def main():
         memory = measure_memory(build, where, options.sessions)
     sys.stderr.flush()
     print_table(taken, memory, options.sessions)
-    if others:
+    if others and not options.path:  # the path is one of the others
         print(f"\nOther programs took {100 * statistics.median(others):.0f} % of the processors "
               f"meanwhile (median; the most {100 * max(others):.0f} %). Above some percent, only the "
               "lines of CPU and memory mean something.")
