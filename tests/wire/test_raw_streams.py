@@ -290,6 +290,7 @@ def test_rapid_reset(scene):
 
     def burst(count):
         for i in range(count):
+            client.wait(lambda: client.may_open(i % 2 == 1))
             stream = client.wt_stream(asked.stream_id, b"x", unidirectional=i % 2 == 1)
             if i % 3:
                 client.flush()

@@ -161,6 +161,13 @@ class RawClient(Client):
         kind = encode_uint_var(0x54 if unidirectional else 0x41)
         return self.raw_stream(kind + encode_uint_var(session_id) + data, unidirectional, end)
 
+    def may_open(self, unidirectional=False):
+        """The server allows one more stream of this kind. (A blocked stream's data wait for that, but
+        aioquic sends its reset at once, which is a STREAM_LIMIT_ERROR.)"""
+        limit = (self.quic._remote_max_streams_uni if unidirectional
+                 else self.quic._remote_max_streams_bidi)
+        return self.quic.get_next_available_stream_id(unidirectional) // 4 < limit
+
     def hello(self, settings=WEBTRANSPORT_SETTINGS):
         """Control stream with SETTINGS; no QPACK streams, which are optional."""
         return self.raw_stream(bytes([CONTROL]) + settings_frame(settings), unidirectional=True)

@@ -23,7 +23,7 @@ def told(client, session, kind, **fields):
     """The next message of this type and with these fields; others are skipped."""
     while True:
         message = next_of(client, session)
-        assert message is not None, session.seen[-5:]
+        assert message is not None, (session.seen[-5:], client.terminated)
         if message["type"] == kind and all(message.get(k) == v for k, v in fields.items()):
             return message
 
