@@ -1,7 +1,8 @@
 """Features with aioquic's own HTTP/3 and WebTransport API (H3Connection with enable_webtransport).
 
-aioquic leaves to its caller: the codes of streams as QUIC carries them, and the capsules of a session.
-Both are done here in a few lines and are a remark in the results.
+aioquic leaves to its caller: the codes of streams as QUIC carries them, the capsules of a session, and
+what comes back on bidirectional streams that the client opened (it takes that for frames of HTTP/3).
+All are done here in a few lines and are a remark in the results.
 """
 
 import argparse
@@ -50,6 +51,7 @@ class Connection(QuicConnectionProtocol):
         self.streams, self.datagrams, self.capsules = {}, [], []
         self.status = self.session_id = self.terminated = None
         self.session_ended, self.body = False, b""
+        self.own = set()  # bidirectional streams that we opened
 
     def quic_event_received(self, event):
         if isinstance(event, quic.StreamReset):
@@ -58,15 +60,21 @@ class Connection(QuicConnectionProtocol):
             self.at(event.stream_id).stopped = event.error_code
         elif isinstance(event, quic.ConnectionTerminated):
             self.terminated = event
-        for answer in self.http.handle_event(event):
-            self.take(answer)
+        if isinstance(event, quic.StreamDataReceived) and event.stream_id in self.own:
+            self.receive(event.stream_id, event.data, event.end_stream)
+        else:
+            for answer in self.http.handle_event(event):
+                self.take(answer)
         self.changed.set()
+
+    def receive(self, stream_id, data, ended):
+        stream = self.at(stream_id)
+        stream.data += data
+        stream.ended = stream.ended or ended
 
     def take(self, event):
         if isinstance(event, h3.WebTransportStreamDataReceived):
-            stream = self.at(event.stream_id)
-            stream.data += event.data
-            stream.ended = stream.ended or event.stream_ended
+            self.receive(event.stream_id, event.data, event.stream_ended)
         elif isinstance(event, h3.DatagramReceived):
             self.datagrams.append(event.data)
         elif isinstance(event, h3.HeadersReceived):
@@ -114,6 +122,8 @@ class Connection(QuicConnectionProtocol):
 
     def open(self, data, end=False, uni=False):
         stream_id = self.http.create_webtransport_stream(self.session_id, is_unidirectional=uni)
+        if not uni:
+            self.own.add(stream_id)
         self.write(stream_id, data, end)
         return stream_id
 
@@ -158,8 +168,9 @@ class Connection(QuicConnectionProtocol):
 class Features:
     """Each returns a remark or None, or raises."""
 
-    CODES = "aioquic leaves the mapping of stream codes to its caller"
-    CAPSULES = "aioquic leaves capsules to its caller"
+    ANSWERS = "it takes what comes back on such a stream for HTTP/3 frames; its caller reads it from QUIC"
+    CODES = "it leaves the codes of streams as QUIC has them; its caller maps them"
+    CAPSULES = "it knows no capsules; its caller does"
 
     async def connect(self, session):
         pass
@@ -167,6 +178,7 @@ class Features:
     async def bidi(self, session):
         data = os.urandom(1_000_000)
         assert await session.read(session.open(b"echo\n" + data, end=True)) == data, "other bytes came back"
+        return self.ANSWERS
 
     async def uni(self, session):
         data = os.urandom(100_000)
