@@ -47,6 +47,15 @@ class Client:
     refuses: str = ""
 
 
+def rust(name):
+    """A program of the folder rust, which builds all of its programs at once."""
+    target = "{out}/../rust"
+    return Client(name, [f"{target}/debug/{name}"], folder="rust", needs="cargo and rustc, 1.88 or newer",
+                  build=[["cargo", "build", "--quiet", "--locked", "--target-dir", target]])
+
+
 CLIENTS = [
     Client("aioquic", ["{python}", "aioquic_client.py"], quick=True),
+    rust("wtransport"),
+    rust("web-transport-quinn"),
 ]
