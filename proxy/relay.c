@@ -428,6 +428,7 @@ static void describe_client(struct session *s, const struct wt_request *r)
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
         snprintf(s->client, sizeof s->client, "[%s]:%u", host, ntohs(in6->sin6_port));
     }
+    s->draft = r->draft;
     s->path = strndup(r->path, PATH_IN_LOG);
     assert(s->path);
 }

@@ -59,7 +59,7 @@ void session_accept(struct session *s, const struct message *m)
         s->receive_window = m->receive_window.value;
     session_move(s, SESSION_OPEN);
     LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
-        log_text("client", s->client), log_text("path", s->path),
+        log_text("client", s->client), log_text("path", s->path), log_text("draft", s->draft),
         log_uint("status", m->status.value));
     wt_accept(s->wt, (unsigned)m->status.value, headers, count);
     free(headers);

@@ -109,9 +109,10 @@ struct session {
     struct link *link;     /* NULL when the application's side is over */
     enum session_state state;
     struct session_end end;
-    char id[17];     /* for logs and the scope */
-    char client[64]; /* for logs */
-    char *path;      /* for logs */
+    char id[17];       /* for logs and the scope */
+    char client[64];   /* for logs */
+    char *path;        /* for logs */
+    const char *draft; /* of the client's; for logs */
     bool accepted;
     unsigned status; /* of a refusal, 0 without */
     uint8_t *scope;  /* until it is sent */

@@ -79,6 +79,11 @@ void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_sui
     *cipher_suite = c->cipher_suite;
 }
 
+bool conn_may_be_safari(const struct conn *c)
+{
+    return c->tls && tls_session_may_be_safari(c->tls);
+}
+
 void conn_hold(struct conn *c, uint64_t ns)
 {
     c->held_until_ns = timers_now(c->hub->env->timers) + ns;

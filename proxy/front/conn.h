@@ -184,6 +184,9 @@ bool conn_is_server(const struct conn *c);
 struct env *conn_env(const struct conn *c);
 void conn_addresses(const struct conn *c, struct sockaddr_storage *local,
                     struct sockaddr_storage *remote);
+/* A server's, from established() until the handshake is complete: whether the client may be Safari.
+ */
+bool conn_may_be_safari(const struct conn *c);
 /* TLS protocol version (0x0304) and cipher suite (IANA number). */
 void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_suite);
 

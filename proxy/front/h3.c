@@ -132,7 +132,10 @@ static enum fault conn_established(void *user)
                 "HTTP/3 needs three unidirectional streams");
         return FAULT_H3_PROTOCOL;
     }
-    h->control_len = h3_settings_write(h->control, h->host->config.conn.is_server);
+    bool is_server = h->host->config.conn.is_server;
+    struct h3_settings_own own = {.is_server = is_server,
+                                  .wt_draft15 = is_server && !conn_may_be_safari(h->conn)};
+    h->control_len = h3_settings_write(h->control, &own);
     if (nghttp3_conn_bind_qpack_streams(h->http, encoder, decoder) != 0)
         abort();
     timer_set(h->host->env->timers, &h->settings_timer,

@@ -27,19 +27,21 @@ static size_t write_entry(uint8_t *to, uint64_t id, uint64_t value)
     return n + varint_write(to + n, value);
 }
 
-size_t h3_settings_write(uint8_t *to, bool is_server)
+size_t h3_settings_write(uint8_t *to, const struct h3_settings_own *own)
 {
     uint8_t body[H3_SETTINGS_STREAM_MAX];
     size_t n = 0;
 
     n += write_entry(body + n, SETTING_QPACK_CAPACITY, H3_QPACK_CAPACITY);
     n += write_entry(body + n, SETTING_QPACK_BLOCKED, H3_QPACK_BLOCKED);
-    if (is_server)
+    if (own->is_server)
         n += write_entry(body + n, SETTING_CONNECT_PROTOCOL, 1);
     n += write_entry(body + n, SETTING_DATAGRAM, 1);
     n += write_entry(body + n, SETTING_DATAGRAM_DRAFT04, 1);
     n += write_entry(body + n, SETTING_WT_DRAFT02, 1);
     n += write_entry(body + n, SETTING_WT_DRAFT07, 1);
+    if (own->wt_draft15)
+        n += write_entry(body + n, SETTING_WT_DRAFT15, 1);
 
     size_t at = 0;
     to[at++] = STREAM_TYPE_CONTROL;

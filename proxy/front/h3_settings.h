@@ -41,9 +41,14 @@ struct h3_settings_reader {
     size_t len;
 };
 
-/* The beginning of a control stream: stream type and SETTINGS frame, profile A of the compatibility
- * notes. Returns its length. */
-size_t h3_settings_write(uint8_t *to, bool is_server);
+/* What of our own SETTINGS differs from one connection to another. */
+struct h3_settings_own {
+    bool is_server;
+    bool wt_draft15; /* announce draft 15, too: all but Safari may hear of it */
+};
+
+/* The beginning of a control stream: stream type and SETTINGS frame. Returns its length. */
+size_t h3_settings_write(uint8_t *to, const struct h3_settings_own *own);
 
 /* Feeds bytes after the stream type. Once the state is not MORE, further bytes are ignored. */
 enum h3_settings_state h3_settings_read(struct h3_settings_reader *r, const uint8_t *data,

@@ -24,6 +24,8 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/ngtcp2_crypto_gnutls.h>
 
+#include "front/tls_hello.h"
+
 /* AES-GCM first: this library's ChaCha20 costs five times as much. No TLS 1.3 compatibility mode:
  * RFC 9001, section 8.4. */
 #define PRIORITY                                                                                   \
@@ -60,6 +62,7 @@ struct tls_session {
     gnutls_session_t gnutls;
     struct tls_context *context;
     struct tls_certificate *certificate; /* server: the one this session began with */
+    struct tls_hello hello;              /* server: the client's */
     struct ngtcp2_conn *(*conn)(void *user);
     void *user;
 };
@@ -425,8 +428,28 @@ static bool is_ip_address(const char *name)
     return inet_pton(AF_INET, name, ip) == 1 || inet_pton(AF_INET6, name, ip) == 1;
 }
 
+static int take_extension(void *session, unsigned type, const unsigned char *data, unsigned len)
+{
+    struct tls_session *s = session;
+    tls_hello_take(&s->hello, type, data, len);
+    return 0;
+}
+
+static int hello_arrived(gnutls_session_t gnutls, unsigned type, unsigned when, unsigned incoming,
+                         const gnutls_datum_t *message)
+{
+    ngtcp2_crypto_conn_ref *ref = gnutls_session_get_ptr(gnutls);
+    (void)type, (void)when;
+    if (incoming) /* what it cannot parse, the handshake itself will not either */
+        gnutls_ext_raw_parse(ref->user_data, take_extension, message,
+                             GNUTLS_EXT_RAW_FLAG_TLS_CLIENT_HELLO);
+    return 0;
+}
+
 static int configure_server(struct tls_session *s)
 {
+    gnutls_handshake_set_hook_function(s->gnutls, GNUTLS_HANDSHAKE_CLIENT_HELLO, GNUTLS_HOOK_PRE,
+                                       hello_arrived);
     TRY(gnutls_session_ticket_enable_server(s->gnutls, &s->context->ticket_key));
     s->certificate = context_certificate(s->context);
     TRY(gnutls_credentials_set(s->gnutls, GNUTLS_CRD_CERTIFICATE, s->certificate->credentials));
@@ -488,6 +511,11 @@ bool tls_session_is_h3(const struct tls_session *s)
     gnutls_datum_t chosen;
     return gnutls_alpn_get_selected_protocol(s->gnutls, &chosen) == 0 && chosen.size == alpn.size &&
            memcmp(chosen.data, alpn.data, alpn.size) == 0;
+}
+
+bool tls_session_may_be_safari(const struct tls_session *s)
+{
+    return tls_hello_may_be_safari(&s->hello);
 }
 
 void tls_session_info(const struct tls_session *s, uint16_t *version, uint16_t *cipher_suite)

@@ -61,6 +61,8 @@ void tls_session_free(struct tls_session *s);
 void *tls_session_native(struct tls_session *s);
 /* True if the handshake agreed on "h3". */
 bool tls_session_is_h3(const struct tls_session *s);
+/* A server's, once the ClientHello is in: see tls_hello.h. */
+bool tls_session_may_be_safari(const struct tls_session *s);
 /* TLS version (0x0304) and cipher suite (IANA number); 0 while not known. */
 void tls_session_info(const struct tls_session *s, uint16_t *version, uint16_t *cipher_suite);
 

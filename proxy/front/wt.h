@@ -62,8 +62,8 @@ struct wt_request {
     const struct header *headers; /* as received and in that order, without pseudo-headers */
     size_t header_count;
     uint64_t session_id; /* QUIC id of the CONNECT stream */
-    const char
-        *draft; /* what the client's SETTINGS speak: "draft02", "draft07", "draft14", "draft15" */
+    /* What the client's SETTINGS speak: "draft02", "draft07", "draft14", "draft15". Never freed. */
+    const char *draft;
     struct sockaddr_storage local, remote;
     uint16_t tls_version, cipher_suite;
 };

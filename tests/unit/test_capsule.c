@@ -210,14 +210,21 @@ static void bad_settings_are_refused(void **state)
     assert_int_equal(read_settings("000407330180", 1, &got), H3_SETTINGS_MORE);
 }
 
-static void server_settings_are_profile_a(void **state)
+static void writes_settings(const struct h3_settings_own *own, const char *hex)
+{
+    uint8_t to[H3_SETTINGS_STREAM_MAX], want[H3_SETTINGS_STREAM_MAX];
+    size_t n = h3_settings_write(to, own);
+    assert_int_equal(n, unhex(hex, want));
+    assert_memory_equal(to, want, n);
+}
+
+static void server_settings_are_as_the_vectors_say(void **state)
 {
     (void)state;
-    uint8_t to[H3_SETTINGS_STREAM_MAX], want[H3_SETTINGS_STREAM_MAX];
-    size_t n = h3_settings_write(to, true);
-    assert_int_equal(
-        n, unhex("00041d0150000740640801330180ffd27701ab60374201c0000000c671706a01", want));
-    assert_memory_equal(to, want, n);
+    writes_settings(&(struct h3_settings_own){.is_server = true}, /* profile A */
+                    "00041d0150000740640801330180ffd27701ab60374201c0000000c671706a01");
+    writes_settings(&(struct h3_settings_own){.is_server = true, .wt_draft15 = true}, /* A+ */
+                    "0004220150000740640801330180ffd27701ab60374201c0000000c671706a01ac7cf00001");
 }
 
 int main(void)
@@ -231,7 +238,7 @@ int main(void)
         cmocka_unit_test(codes_map_as_the_draft_says),
         cmocka_unit_test(settings_of_every_client_are_read),
         cmocka_unit_test(bad_settings_are_refused),
-        cmocka_unit_test(server_settings_are_profile_a),
+        cmocka_unit_test(server_settings_are_as_the_vectors_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,18 @@ class _H3(H3Connection):
         return {key: value for key, value in settings.items() if value is not None}
 
 
+class _Quic(QuicConnection):
+    """With extensions of the caller's in its ClientHello."""
+
+    def __init__(self, extensions, **options):
+        super().__init__(**options)
+        self.extensions = extensions
+
+    def _initialize(self, peer_cid):
+        super()._initialize(peer_cid)
+        self.tls.handshake_extensions += self.extensions
+
+
 class Stream:
     """What has been received on one stream, and how it ended."""
 
@@ -154,7 +166,7 @@ class Session(Request):
 
 class Client:
     def __init__(self, port, host="127.0.0.1", settings=None, server_name="localhost",
-                 idle_timeout=60.0, max_streams=None):
+                 idle_timeout=60.0, max_streams=None, extensions=()):
         configuration = QuicConfiguration(
             alpn_protocols=["h3"], is_client=True, verify_mode=ssl.CERT_NONE,
             server_name=server_name, max_datagram_frame_size=65536, idle_timeout=idle_timeout,
@@ -164,7 +176,7 @@ class Client:
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
         self.sock.connect(self.peer)
         self.sock.setblocking(False)
-        self.quic = QuicConnection(configuration=configuration)
+        self.quic = _Quic(list(extensions), configuration=configuration)
         if max_streams is not None:  # what the server may open at once
             for limit in (self.quic._local_max_streams_bidi, self.quic._local_max_streams_uni):
                 limit.value = limit.sent = max_streams  # or it never tells a higher one
