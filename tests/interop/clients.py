@@ -54,8 +54,20 @@ def rust(name):
                   build=[["cargo", "build", "--quiet", "--locked", "--target-dir", target]])
 
 
+
+def go(version, module_file, tags="-", **more):
+    """webtransport-go, of which each version has its own module file in go/."""
+    build = ["env", "GOTOOLCHAIN=auto", "go", "build", f"-modfile={module_file}", "-tags", tags,
+             "-o", "{out}/client", "."]
+    return Client(f"webtransport-go-{version}", ["{out}/client"], "go", [build], "go 1.21 or newer", **more)
+
+
 CLIENTS = [
     Client("aioquic", ["{python}", "aioquic_client.py"], quick=True),
+    go("0.10", "0.10.mod"),
+    go("0.11", "0.11.mod"),
+    go("0.12", "0.12.mod", "transport"),
+    go("0.13", "go.mod", "transport"),
     rust("wtransport"),
     rust("web-transport-quinn"),
 ]

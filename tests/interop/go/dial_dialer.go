@@ -1,0 +1,16 @@
+//go:build !transport
+
+package main
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/quic-go/webtransport-go"
+)
+
+// Until 0.11.
+func dial(ctx context.Context, url string) (*http.Response, *webtransport.Session, error) {
+	dialer := &webtransport.Dialer{TLSClientConfig: tlsSetup}
+	return dialer.Dial(ctx, url, nil)
+}
