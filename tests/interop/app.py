@@ -45,11 +45,12 @@ class Seen:
 SEEN = {}
 
 
-def seen(key):
-    if key not in SEEN:
-        while len(SEEN) >= KEPT:
-            del SEEN[next(iter(SEEN))]
-        SEEN[key] = Seen()
+def remember(key):
+    """For a session that begins; an older one of the same key is forgotten."""
+    SEEN.pop(key, None)
+    while len(SEEN) >= KEPT:
+        del SEEN[next(iter(SEEN))]
+    SEEN[key] = Seen()
     return SEEN[key]
 
 
@@ -94,7 +95,7 @@ class Stream:
 class Session:
     def __init__(self, scope, receive, send):
         query = parse_qs(scope["query_string"].decode(errors="replace"))
-        self.seen = seen(query["key"][0]) if "key" in query else Seen()
+        self.seen = remember(query["key"][0]) if "key" in query else Seen()
         self.receive, self._send = receive, send
         self.streams, self.tasks = {}, set()
         self.opened = {True: 0, False: 0}
@@ -155,7 +156,7 @@ async def echo(stream, rest=b"", ended=False):
 
 
 async def seen_by(key):
-    saw = seen(key)
+    saw = SEEN.get(key) or Seen()
     try:
         await asyncio.wait_for(saw.changed.wait(), PATIENCE)
     except asyncio.TimeoutError:
