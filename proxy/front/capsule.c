@@ -73,16 +73,21 @@ bool capsule_is_partial(const struct capsule_reader *r)
     return r->in_payload || r->head_len > 0;
 }
 
+bool capsule_is_reason(const void *text, size_t len)
+{
+    return len <= CAPSULE_REASON_MAX && !u8_check(text, len);
+}
+
 bool capsule_read_close(const struct capsule *c, uint32_t *code, const char **reason,
                         size_t *reason_len)
 {
-    if (c->len < 4 || c->len > 4 + CAPSULE_REASON_MAX)
+    if (c->len < 4)
         return false;
     *code = (uint32_t)c->payload[0] << 24 | (uint32_t)c->payload[1] << 16 |
             (uint32_t)c->payload[2] << 8 | c->payload[3];
     *reason = (const char *)c->payload + 4;
     *reason_len = c->len - 4;
-    return !u8_check(c->payload + 4, c->len - 4);
+    return capsule_is_reason(*reason, *reason_len);
 }
 
 size_t capsule_write_close(uint8_t *to, uint32_t code, const char *reason, size_t reason_len)

@@ -46,7 +46,9 @@ enum capsule_result capsule_read(struct capsule_reader *r, const uint8_t **data,
 /* True in the middle of a capsule: an end of the stream now is a mistake of the peer's. */
 bool capsule_is_partial(const struct capsule_reader *r);
 
-/* Splits a CLOSE payload. False if it is shorter than 4 bytes, its reason too long or not UTF-8. */
+/* Not too long, and UTF-8. */
+bool capsule_is_reason(const void *text, size_t len);
+/* Splits a CLOSE payload. False if it is shorter than 4 bytes, or its reason is none. */
 bool capsule_read_close(const struct capsule *c, uint32_t *code, const char **reason,
                         size_t *reason_len);
 /* Room for CAPSULE_HEAD_MAX + 4 + reason_len bytes; returns the bytes written. */

@@ -144,12 +144,38 @@ static void finish_by_peer(struct wt_session *s, struct wt_code code, const char
                             .reason_len = reason_len});
 }
 
+/* Clients that know one session per connection end it with CONNECTION_CLOSE and the application's
+ * code: mapped as those of streams (web-transport-quinn, when its capsule is not answered), or as
+ * it is (wtransport). The latter we believe up to 255, where HTTP/3 has no codes but
+ * H3_DATAGRAM_ERROR and the reserved ones. */
+static struct wt_code code_of_connection(uint64_t code)
+{
+    bool reserved = code >= 0x21 && (code - 0x21) % 0x1f == 0; /* RFC 9114 section 8.1 */
+    if (code <= 0xff && code != H3_DATAGRAM_ERROR && !reserved)
+        return (struct wt_code){.known = true, .value = (uint32_t)code};
+    return wt_code_from_wire(code);
+}
+
+static void read_peers_close(struct wt_end *to, const struct conn_end *end)
+{
+    to->by = WT_BY_CLIENT;
+    if (end->application)
+        to->code = code_of_connection(end->code);
+    if (!to->code.known)
+        return;
+    to->fault = FAULT_NONE;
+    if (capsule_is_reason(end->text, strlen(end->text))) {
+        to->reason = end->text;
+        to->reason_len = strlen(end->text);
+    }
+}
+
 void wt_session_lost(struct wt_session *s, const struct conn_end *end)
 {
     s->request = NULL;
     struct wt_end e = {.by = WT_BY_NETWORK, .fault = end->fault};
     if (end->by_peer)
-        e.by = WT_BY_CLIENT;
+        read_peers_close(&e, end);
     else if (end->fault == FAULT_NONE)
         e.by = WT_BY_LOCAL;
     else if (end->fault != FAULT_IDLE)

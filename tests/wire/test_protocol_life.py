@@ -319,6 +319,27 @@ def test_the_client_closes_the_connection(world):
     p.session.close()
 
 
+@pytest.mark.parametrize("wire,code", [
+    (7, 7), (0, 0), (255, 255), (to_wire(0), 0), (to_wire(U32), U32),  # as it is, and mapped
+    (0x33, None), (0x21, None), (0x100, None), (0x10C, None), (to_wire(29) + 1, None)])
+def test_the_client_closes_the_connection_with_a_code(world, wire, code):
+    p = Pair(world)
+    p.client.quic.close(error_code=wire, reason_phrase="b\u00fde")
+    p.client.flush()
+    assert p.session.ended() == disconnected(code, "" if code is None else "b\u00fde", False, "client")
+    p.session.close()
+    p.client.close()
+
+
+def test_a_reason_of_the_connection_that_is_not_utf8_is_left_out(world):
+    p = Pair(world)
+    p.client.quic.close(error_code=7, reason_phrase="x" * 254 + "\u00fd")  # more than is kept
+    p.client.flush()
+    assert p.session.ended() == disconnected(7, "", False, "client")
+    p.session.close()
+    p.client.close()
+
+
 def test_the_client_resets_the_connect_stream(world):
     p = Pair(world)
     p.client.quic.reset_stream(p.asked.stream_id, 0x10C)
