@@ -44,6 +44,7 @@ enum fault_reach {
     X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
     X(HEADERS_TOO_LARGE, "headers_too_large", SESSION, "the request's headers are too large")      \
     X(CAPSULE, "capsule", SESSION, "a capsule on the CONNECT stream is malformed")                 \
+    X(AFTER_CLOSE, "after_close", STREAM, "something followed the close on the CONNECT stream")    \
     X(SESSION_RESET, "session_reset", SESSION, "the client reset the CONNECT stream")              \
     X(CLOSE_TIMEOUT, "close_timeout", SESSION, "the client did not answer the close in time")      \
     X(TOO_MANY_EARLY, "too_many_early", STREAM, "too many streams arrived before their session")   \

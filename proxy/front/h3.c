@@ -42,6 +42,27 @@ enum fault h3_http_fault(struct h3 *h, int error)
     return FAULT_H3_PROTOCOL;
 }
 
+/* RFC 9114, section 5.2. The largest id there is for a request: clients give up those at or above
+ * it. It has eight bytes, which a client that does not know GOAWAY survives, too. */
+static void write_goaway(struct h3 *h)
+{
+    if (!h->goaway_wanted || h->goaway_written || h->control_id < 0)
+        return;
+    uint8_t *to = h->control + h->control_len;
+    size_t n = varint_write(to, H3_FRAME_GOAWAY);
+    n += varint_write(to + n, VARINT_SIZE_MAX);
+    n += varint_write(to + n, (UINT64_C(1) << 62) - 4);
+    h->control_len += n;
+    h->goaway_written = true;
+    h3_touch(h);
+}
+
+void h3_goaway(struct h3 *h)
+{
+    h->goaway_wanted = true;
+    write_goaway(h);
+}
+
 struct conn *h3_conn(const struct h3 *h)
 {
     return h->conn;
@@ -136,6 +157,7 @@ static enum fault conn_established(void *user)
     struct h3_settings_own own = {.is_server = is_server,
                                   .wt_draft15 = is_server && !conn_may_be_safari(h->conn)};
     h->control_len = h3_settings_write(h->control, &own);
+    write_goaway(h);
     if (nghttp3_conn_bind_qpack_streams(h->http, encoder, decoder) != 0)
         abort();
     timer_set(h->host->env->timers, &h->settings_timer,
@@ -202,12 +224,20 @@ static void end_headless(struct h3_stream *s, uint64_t code)
         conn_stream_reset(h->conn, s->id, code);
 }
 
+static enum fault misplaced(struct h3 *h)
+{
+    h3_fail(h, FAULT_H3_PROTOCOL, H3_FRAME_ERROR, "WT_STREAM where no stream begins");
+    return FAULT_H3_PROTOCOL;
+}
+
 static enum fault dispatch(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
 {
     switch (s->kind) {
     case H3_STREAM_CONTROL:
         return h3_read_control(s, data, len, fin);
     case H3_STREAM_HTTP:
+        if (!s->unidirectional && !h3_frames_legal(&s->walk, data, len))
+            return misplaced(s->h3);
         return h3_read_http(s, data, len, fin);
     case H3_STREAM_WT:
         h3_stream_take(s, data, len, fin);

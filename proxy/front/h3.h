@@ -122,6 +122,8 @@ const char *h3_draft(const struct h3 *h);
 bool h3_has_datagrams(const struct h3 *h);
 /* Ends the connection because of a fault, with an HTTP/3 code. */
 void h3_fail(struct h3 *h, enum fault fault, uint64_t code, const char *text);
+/* Announces the end, with an id that takes no request back: the peer is to ask for nothing new. */
+void h3_goaway(struct h3 *h);
 /* Orderly end: H3_NO_ERROR. */
 void h3_close(struct h3 *h);
 
@@ -139,6 +141,12 @@ void h3_request_send(struct h3_request *r, const void *data, size_t len);
 void h3_request_end(struct h3_request *r);
 /* RESET_STREAM and STOP_SENDING. */
 void h3_request_reset(struct h3_request *r, uint64_t code);
+/* No more body may come: what does resets the request with H3_MESSAGE_ERROR. more: some has come
+ * already. */
+void h3_request_seal(struct h3_request *r, bool more);
+/* No answer came in time: STOP_SENDING, and RESET_STREAM if the peer has not taken what was queued,
+ * which would wait for its credit for ever. */
+void h3_request_give_up(struct h3_request *r, uint64_t code);
 /* STOP_SENDING only. */
 void h3_request_stop(struct h3_request *r, uint64_t code);
 

@@ -18,7 +18,6 @@
 #define FRAME_CANCEL_PUSH  0x03
 #define FRAME_SETTINGS     0x04
 #define FRAME_PUSH_PROMISE 0x05
-#define FRAME_GOAWAY       0x07
 #define FRAME_MAX_PUSH_ID  0x0d
 #define FRAME_H2_PRIORITY  0x02
 #define FRAME_H2_PING      0x06
@@ -54,7 +53,7 @@ static enum fault take_number(struct h3 *h)
     uint64_t number;
     if (varint_read(&number, f->kept, f->kept_len) != f->kept_len)
         return fail(h, H3_FRAME_ERROR, "a frame that is not as long as it says");
-    return f->type == FRAME_GOAWAY ? take_goaway(h, number) : FAULT_NONE;
+    return f->type == H3_FRAME_GOAWAY ? take_goaway(h, number) : FAULT_NONE;
 }
 
 /* Type and length are whole: judges them and says what becomes of the payload. */
@@ -73,10 +72,12 @@ static enum fault begin_frame(struct h3_stream *s)
         if (!h->host->config.conn.is_server)
             return unexpected(h);
         /* fall through */
-    case FRAME_GOAWAY:
+    case H3_FRAME_GOAWAY:
         if (f->left == 0 || f->left > VARINT_SIZE_MAX)
             return fail(h, H3_FRAME_ERROR, "a frame that is not as long as it must be");
         break;
+    case WT_STREAM_TYPE_BIDI: /* draft-ietf-webtrans-http3, section 4.3 */
+        return fail(h, H3_FRAME_ERROR, "WT_STREAM where no stream begins");
     case FRAME_CANCEL_PUSH: /* nobody promised anything (section 7.2.3) */
         return fail(h, H3_ID_ERROR, "a push that was never promised");
     case FRAME_DATA:
@@ -109,7 +110,7 @@ static enum fault take_payload(struct h3_stream *s, const uint8_t *data, size_t 
     if (f->type == FRAME_SETTINGS)
         return h3_read_http(s, data, len, false);
     conn_stream_consumed(s->h3->conn, s->id, len);
-    if (f->type != FRAME_GOAWAY && f->type != FRAME_MAX_PUSH_ID)
+    if (f->type != H3_FRAME_GOAWAY && f->type != FRAME_MAX_PUSH_ID)
         return FAULT_NONE;
     memcpy(f->kept + f->kept_len, data, len);
     f->kept_len += len;

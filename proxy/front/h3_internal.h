@@ -3,6 +3,7 @@
  *
  *     h3.c          the connection, its control stream, and the sorting of incoming streams
  *     h3_control.c  the peer's control stream
+ *     h3_frames.c   looks for frames that nghttp3 would let pass
  *     h3_message.c  the header fields of one message
  *     h3_request.c  requests: nghttp3's callbacks, the CONNECT stream's body, HTTP datagrams
  *     h3_stream.c   WebTransport streams
@@ -27,6 +28,9 @@
 #define WT_STREAM_TYPE_UNI  0x54
 #define WT_STREAM_TYPE_BIDI 0x41
 
+#define H3_FRAME_GOAWAY 0x07
+#define H3_GOAWAY_SIZE  10
+
 TAILQ_HEAD(h3_stream_list, h3_stream);
 TAILQ_HEAD(h3_request_list, h3_request);
 
@@ -46,6 +50,13 @@ struct h3_frames {
     uint64_t type, left; /* left: of the payload */
 };
 
+/* Where in its frames a request stream is. */
+struct h3_walk {
+    uint8_t head[2 * VARINT_SIZE_MAX]; /* type and length while they are not whole */
+    uint8_t head_len;
+    uint64_t left; /* of the payload */
+};
+
 struct h3 {
     struct h3_host *host;
     struct conn *conn;
@@ -55,9 +66,10 @@ struct h3 {
     bool dead; /* conn has reported its end: it must not be called any more */
 
     int64_t control_id; /* our control stream; -1 before it is open */
-    uint8_t control[H3_SETTINGS_STREAM_MAX];
+    uint8_t control[H3_SETTINGS_STREAM_MAX + H3_GOAWAY_SIZE];
     size_t control_len, control_sent;
     bool control_blocked;
+    bool goaway_wanted, goaway_written;
 
     struct h3_settings_reader settings_reader;
     struct h3_frames frames;     /* of the peer's control stream */
@@ -103,7 +115,8 @@ struct h3_stream {
 
     uint8_t prefix[16]; /* the header, while it is not whole */
     size_t prefix_len;
-    bool stopped_early; /* STOP_SENDING came before the header was whole */
+    struct h3_walk walk; /* HTTP: through its frames */
+    bool stopped_early;  /* STOP_SENDING came before the header was whole */
     uint64_t early_stop_code;
     uint64_t uncredited; /* payload received and not consumed */
 
@@ -159,6 +172,7 @@ struct h3_request {
     struct h3_body *unsent;      /* the first one that nghttp3 has not taken */
     size_t acked;                /* of the first body's bytes */
     bool end_wanted, reset;
+    bool sealed; /* no more body may come */
 
     /* nghttp3 (1.8) forgets an end that it has offered alone, and that was not taken yet, when an
      * acknowledgement for the stream comes in between. So that is held back meanwhile. */
@@ -173,6 +187,10 @@ void h3_touch(struct h3 *h);
 enum fault h3_http_fault(struct h3 *h, int error);
 
 enum fault h3_read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
+
+/* h3_frames.c */
+/* False if one of the frames is WT_STREAM, which only a stream as a whole can be. */
+bool h3_frames_legal(struct h3_walk *w, const uint8_t *data, size_t len);
 
 /* h3_control.c */
 enum fault h3_read_control(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);

@@ -143,15 +143,22 @@ static void give_response(struct h3_request *r, const struct h3_head *head)
         r->h3->host->ops->responded(r->user, head);
 }
 
+#define HEADER(name, value)                                                                        \
+    {                                                                                              \
+        (const uint8_t *)(name), sizeof(name) - 1, (const uint8_t *)(value), sizeof(value) - 1     \
+    }
+
 static void answer_plainly(struct h3_request *r, unsigned status, const char *text)
 {
-    static const struct header plain = {(const uint8_t *)"content-type", 12,
-                                        (const uint8_t *)"text/plain; charset=utf-8", 25};
+    /* RFC 9110, section 15.5.6: 405 tells what is allowed; at the target of such a CONNECT, nothing
+     */
+    static const struct header plain[] = {HEADER("content-type", "text/plain; charset=utf-8"),
+                                          HEADER("allow", "")};
     const struct h3_message *m = &r->message;
     LOG(r->h3->host->env->log, DEBUG, "request.refused", log_uint("status", status),
         log_text("method", h3_message_pseudo(m, H3_METHOD)),
         log_text("path", h3_message_pseudo(m, H3_PATH)));
-    h3_request_respond(r, status, &plain, 1, m->is_head);
+    h3_request_respond(r, status, plain, status == 405 ? 2 : 1, m->is_head);
     if (!m->is_head) {
         h3_request_send(r, text, strlen(text));
         h3_request_end(r);
@@ -164,17 +171,41 @@ static bool is_webtransport(const char *protocol)
     return strcmp(protocol, "webtransport") == 0 || strcmp(protocol, "webtransport-h3") == 0;
 }
 
-static void sort_request(struct h3_request *r)
+/* RFC 9220, section 3, and section 3.2 of the draft; nghttp3 has checked the rest. An end with the
+ * headers would be a session without a CONNECT stream. */
+static bool is_whole(const struct h3_message *m, bool ended)
+{
+    const char *authority = h3_message_pseudo(m, H3_AUTHORITY);
+    return !ended && strcmp(h3_message_pseudo(m, H3_SCHEME), "https") == 0 &&
+           h3_message_pseudo(m, H3_PATH)[0] == '/' && authority[0] && !strchr(authority, '@');
+}
+
+static void refuse_malformed(struct h3_request *r)
+{
+    const struct env *env = r->h3->host->env;
+    env->stats->faults[FAULT_MALFORMED_REQUEST]++;
+    LOG(env->log, INFO, "session.refused", log_text("fault", fault_name(FAULT_MALFORMED_REQUEST)),
+        log_text("why", fault_sentence(FAULT_MALFORMED_REQUEST)));
+    h3_message_forget(r->h3, &r->message);
+    h3_request_reset(r, H3_MESSAGE_ERROR);
+}
+
+static void sort_request(struct h3_request *r, bool ended)
 {
     const struct h3_message *m = &r->message;
+    const char *protocol = h3_message_pseudo(m, H3_PROTOCOL);
     bool is_connect = strcmp(h3_message_pseudo(m, H3_METHOD), "CONNECT") == 0;
     if (m->too_large) {
         r->h3->host->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
         answer_plainly(r, 431, "The request's headers are too large.\n");
     } else if (!is_connect) {
         answer_plainly(r, 404, "There is only WebTransport here.\n");
-    } else if (!is_webtransport(h3_message_pseudo(m, H3_PROTOCOL))) {
+    } else if (!m->pseudo[H3_PROTOCOL].name_len) {
+        answer_plainly(r, 405, "This is no proxy for CONNECT.\n");
+    } else if (!is_webtransport(protocol)) {
         answer_plainly(r, 501, "There is only WebTransport here.\n"); /* RFC 9220, section 3 */
+    } else if (!is_whole(m, ended)) {
+        refuse_malformed(r);
     } else if (!r->h3->settings_in) {
         r->held = true; /* the answer depends on what the client's SETTINGS say */
     } else {
@@ -185,12 +216,20 @@ static void sort_request(struct h3_request *r)
 static int end_headers(nghttp3_conn *http, int64_t id, int fin, void *conn_user, void *stream_user)
 {
     struct h3_request *r = stream_user;
-    (void)http, (void)id, (void)fin, (void)conn_user;
+    (void)http, (void)id, (void)conn_user;
     if (r->h3->host->config.conn.is_server)
-        sort_request(r);
+        sort_request(r, fin != 0);
     else
         lend_head(r, give_response);
     return 0;
+}
+
+static void give_body(struct h3_request *r, const uint8_t *data, size_t len)
+{
+    if (r->sealed && len > 0)
+        h3_request_seal(r, true);
+    else if (r->is_session && r->user)
+        r->h3->host->ops->body_received(r->user, data, len);
 }
 
 void h3_request_unhold(struct h3 *h)
@@ -204,8 +243,7 @@ void h3_request_unhold(struct h3 *h)
         size_t len;
         const uint8_t *data;
         while ((data = recvq_peek(&r->held_body, &len)) != NULL && len > 0) {
-            if (r->user)
-                h->host->ops->body_received(r->user, data, len);
+            give_body(r, data, len);
             recvq_drop(&r->held_body, len);
         }
         if (r->ended && r->user)
@@ -228,8 +266,8 @@ static int recv_data(nghttp3_conn *http, int64_t id, const uint8_t *data, size_t
         h3_request_reset(r, H3_REQUEST_REJECTED);
     } else if (r->held) {
         recvq_write(&r->held_body, data, len);
-    } else if (r->is_session && r->user) {
-        h->host->ops->body_received(r->user, data, len);
+    } else {
+        give_body(r, data, len);
     }
     return 0;
 }
@@ -471,6 +509,23 @@ void h3_request_reset(struct h3_request *r, uint64_t code)
     conn_stream_reset(r->h3->conn, r->id, code);
     conn_stream_stop(r->h3->conn, r->id, code);
     h3_touch(r->h3);
+}
+
+void h3_request_seal(struct h3_request *r, bool more)
+{
+    r->sealed = true;
+    if (!more || r->reset)
+        return;
+    r->h3->host->env->stats->faults[FAULT_AFTER_CLOSE]++;
+    h3_request_reset(r, H3_MESSAGE_ERROR);
+}
+
+void h3_request_give_up(struct h3_request *r, uint64_t code)
+{
+    if (STAILQ_EMPTY(&r->body))
+        h3_request_stop(r, code);
+    else
+        h3_request_reset(r, code);
 }
 
 void h3_request_stop(struct h3_request *r, uint64_t code)

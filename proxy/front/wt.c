@@ -285,9 +285,11 @@ void wt_host_drain(struct wt_host *h)
     struct wt_session *s;
     h->draining = true;
     h3_host_stop(h->h3_host);
-    TAILQ_FOREACH (c, &h->conns, entry)
+    TAILQ_FOREACH (c, &h->conns, entry) {
         LIST_FOREACH (s, &c->sessions, entry)
             wt_drain(s);
+        h3_goaway(c->h3);
+    }
 }
 
 void wt_host_close_all(struct wt_host *h)

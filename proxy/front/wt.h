@@ -123,7 +123,8 @@ struct wt_ops {
 struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
                             const struct wt_config *config, const struct wt_ops *ops,
                             void *host_user);
-/* Refuses new connections and sessions, drains the sessions there are (WT_DRAIN_SESSION). */
+/* Refuses new connections and sessions, drains the sessions there are (WT_DRAIN_SESSION and
+ * GOAWAY). */
 void wt_host_drain(struct wt_host *h);
 /* Closes what is left, with CONNECTION_CLOSE H3_NO_ERROR. */
 void wt_host_close_all(struct wt_host *h);

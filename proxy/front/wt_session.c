@@ -106,7 +106,7 @@ static void close_timed_out(void *owner)
 {
     struct wt_session *s = owner;
     if (s->request)
-        h3_request_stop(s->request, WT_SESSION_GONE);
+        h3_request_give_up(s->request, WT_SESSION_GONE);
     finish_own_close(s, false, FAULT_CLOSE_TIMEOUT);
 }
 
@@ -358,7 +358,8 @@ void wt_session_responded(struct wt_session *s, const struct h3_head *head)
 
 /* ---- the CONNECT stream ---- */
 
-static void take_close(struct wt_session *s, const struct capsule *c)
+/* The session is over whatever follows; but nothing may (section 6 of the draft). */
+static void take_close(struct wt_session *s, const struct capsule *c, bool more)
 {
     uint32_t code;
     const char *reason;
@@ -368,13 +369,14 @@ static void take_close(struct wt_session *s, const struct capsule *c)
         return;
     }
     finish_by_peer(s, (struct wt_code){.known = true, .value = code}, reason, reason_len);
+    h3_request_seal(s->request, more);
 }
 
-static void take_capsule(struct wt_session *s, const struct capsule *c)
+static void take_capsule(struct wt_session *s, const struct capsule *c, bool more)
 {
     switch (c->type) {
     case CAPSULE_CLOSE:
-        take_close(s, c);
+        take_close(s, c, more);
         break;
     case CAPSULE_DRAIN:
         if (s->state == WT_OPEN)
@@ -395,7 +397,7 @@ void wt_session_body(struct wt_session *s, const uint8_t *data, size_t len)
             finish_fault(s, FAULT_CAPSULE, H3_MESSAGE_ERROR);
         if (result != CAPSULE_WHOLE)
             return;
-        take_capsule(s, &c);
+        take_capsule(s, &c, len > 0);
     }
 }
 

@@ -166,19 +166,26 @@ def test_many_drains_are_told_few_times(scene):
     assert len([m for m in session.seen if m and m["type"] == "webtransport.drain"]) < 2000
 
 
-@pytest.mark.parametrize("how", ["data", "capsule", "close"])
-def test_what_comes_after_the_close(scene, how):
-    """The session is over by then; the connection must not suffer."""
+@pytest.mark.parametrize("apart", ["one frame", "one packet", "later"])
+@pytest.mark.parametrize("what", [b"x" * 100, capsule(GREASE, b"x"), close_capsule(5, b"second")],
+                         ids=["bytes", "capsule", "close"])
+def test_nothing_comes_after_the_close(scene, what, apart):
+    """The session ends as the close says, its stream with an error; the connection goes on."""
     client, asked, session = scene.open()
-    asked.send(frame(DATA, close_capsule(4, b"first")))
-    asked.send({"data": frame(DATA, b"x" * 100), "capsule": frame(DATA, capsule(GREASE, b"x")),
-                "close": frame(DATA, close_capsule(5, b"second"))}[how])
+    close = close_capsule(4, b"first")
+    if apart == "one frame":
+        asked.send(frame(DATA, close + what))
+    else:
+        asked.send(frame(DATA, close))
+        if apart == "later":
+            client.wait(lambda: asked.ended)
+        asked.send(frame(DATA, what))
     last_words(client, session, code=4, reason="first", by="client")
-    client.wait(lambda: asked.done or client.terminated)
-    assert not client.terminated
-    asked.send(end=True)
-    client.settle()
+    client.wait(lambda: asked.stop_code is not None)
+    assert asked.stop_code == MESSAGE_ERROR
+    assert asked.ended or asked.reset_code == MESSAGE_ERROR
     scene.serves(client)
+    assert scene.proxy.stats()["after_close"] > 0
 
 
 # the CONNECT stream itself

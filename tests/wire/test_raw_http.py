@@ -367,6 +367,85 @@ def test_other_protocols_get_501(scene, protocol):
     scene.serves(client)
 
 
+def test_a_connect_without_protocol_gets_405(scene):
+    client = scene.connect()
+    asked = client.raw_stream(headers_frame([(b":method", b"CONNECT"),
+                                             (b":authority", b"localhost:22")]))
+    assert asked.wait_status() == 405
+    assert (b"allow", b"") in asked.headers()
+    client.wait(lambda: asked.ended)
+    scene.serves(client)
+
+
+def without(name):
+    return [header for header in connect_headers() if header[0] != name]
+
+
+@pytest.mark.parametrize("headers", [
+    without(b":scheme"), without(b":path"), without(b":authority"), without(b":method"),
+    [*without(b":authority"), (b"host", b"localhost")],
+    [*without(b":scheme")[:1], (b":scheme", b"http"), *without(b":scheme")[1:]],
+    connect_headers(path=b""), connect_headers(path=b"*"), connect_headers(path=b"relative"),
+    connect_headers(path=b"https://localhost/"),
+    [(b":authority", b""), *without(b":authority")],
+    [(b":authority", b"user@localhost"), *without(b":authority")],
+    connect_headers(more=[(b":protocol", b"webtransport")]),
+    connect_headers(more=[(b":protocol2", b"x")]), connect_headers(more=[(b"Upper", b"x")]),
+    connect_headers(more=[(b"transfer-encoding", b"chunked")]),
+    connect_headers(more=[(b"connection", b"close")]),
+    [(b"x", b"y"), *connect_headers()]], ids=lambda headers: repr(headers[-1]))
+def test_connects_that_are_malformed_are_reset(scene, headers):
+    """No application hears of them, and the connection goes on."""
+    client = scene.connect()
+    asked = client.raw_stream(headers_frame(headers))
+    client.wait(lambda: asked.reset_code is not None and asked.stop_code is not None)
+    assert (asked.reset_code, asked.stop_code, asked.status) == (MESSAGE_ERROR, MESSAGE_ERROR, None)
+    assert scene.no_session()
+    scene.serves(client)
+
+
+def test_a_connect_that_ends_with_its_headers_is_none(scene):
+    client = scene.connect()
+    asked = client.raw_stream(headers_frame(connect_headers()), end=True)
+    client.wait(lambda: asked.reset_code is not None)
+    assert asked.reset_code == MESSAGE_ERROR
+    assert scene.no_session()
+    scene.serves(client)
+
+
+# WT_STREAM where no stream begins
+
+
+@pytest.mark.parametrize("where", ["before the request", "after the request", "in the session",
+                                   "in a session byte by byte", "in a POST", "control stream"])
+@pytest.mark.parametrize("kind", ["4041", "80000041", "c000000000000041"])
+def test_wt_stream_begins_streams_only(scene, where, kind):
+    """aioquic #638: its first byte makes a stream WebTransport's, no other does."""
+    client = scene.connect(hello=False)
+    control = client.hello()
+    wrong = bytes.fromhex(kind) + b"\0" + b"AAAA"
+    if where == "control stream":
+        control.send(wrong)
+    elif where == "before the request":
+        client.raw_stream(frame(GREASE, b"x") + wrong)
+    elif where == "after the request":
+        client.connect().send(wrong)
+    elif where == "in a POST":
+        client.raw_stream(headers_frame(request_headers(b"POST")) + frame(DATA, b"\x40\x41")).send(
+            wrong)
+    else:
+        asked = client.connect()
+        scene.session_of(client).accept()
+        assert asked.wait_status() == 200
+        asked.capsule(0x41, b"\x40\x41\0")  # as a capsule, and inside of one, it is nothing
+        client.settle()
+        for piece in ([wrong] if where == "in the session" else [bytes([b]) for b in wrong]):
+            if not client.terminated:
+                asked.send(piece)
+                client.settle()
+    assert client.wait_terminated() == FRAME_ERROR
+
+
 def test_a_second_session_is_rejected_and_a_new_one_after_the_first_is_not(scene):
     client, first, session = scene.open()
     for _ in range(5):
