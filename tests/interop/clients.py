@@ -68,6 +68,8 @@ def go(version, module_file, tags="-", **more):
 NO_RESET_STREAM_AT = "server didn't enable QUIC stream reset partial delivery"
 
 CLIENTS = [
+    Client("chromium", ["{python}", "browser_client.py", "chromium"], library="Chromium"),
+    Client("firefox", ["{python}", "browser_client.py", "firefox"], library="Firefox"),
     Client("aioquic", ["{python}", "aioquic_client.py"], quick=True),
     go("0.10", "0.10.mod"),
     go("0.11", "0.11.mod"),
