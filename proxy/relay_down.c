@@ -79,6 +79,7 @@ void down_open_pending(struct session *s, bool unidirectional)
             return;
         st->wt = wt;
         stop_waiting(st);
+        stream_tell_limit(st);
         if (st->reset_later)
             wt_stream_reset(wt, st->reset_later_code);
         else
@@ -136,6 +137,7 @@ static void take_credit(struct session *s, struct stream *st, uint64_t limit)
         return;
     if (st && limit > st->up_limit) {
         st->up_limit = limit;
+        stream_tell_limit(st);
         stream_make_ready(st);
     }
     if (st || (s->up_limit != UINT64_MAX && limit <= s->up_limit))

@@ -234,6 +234,8 @@ struct stream *stream_new(struct session *s, uint64_t id, struct wt_stream *wt);
 struct stream *stream_find(const struct session *s, uint64_t id);
 /* Lets it go if nothing is to be done with it any more: then it is no more. */
 void stream_settle(struct stream *st);
+/* Tells the front how much the application wants of the stream, if it says so itself. */
+void stream_tell_limit(struct stream *st);
 /* The client's side is gone, or all is over: no stream is known to wt any more. */
 void streams_forget_wt(struct session *s);
 void streams_free(struct session *s);

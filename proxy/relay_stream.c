@@ -43,7 +43,14 @@ struct stream *stream_new(struct session *s, uint64_t id, struct wt_stream *wt)
     recvq_init(&st->queue, &stats->receive_bytes);
     recvq_init(&st->backlog, &stats->send_bytes);
     HASH_ADD(hh, s->streams, id, sizeof st->id, st);
+    stream_tell_limit(st);
     return st;
+}
+
+void stream_tell_limit(struct stream *st)
+{
+    if (st->wt && !st->up_over && st->up_limit != UINT64_MAX)
+        wt_stream_allow(st->wt, st->up_limit);
 }
 
 struct stream *stream_find(const struct session *s, uint64_t id)

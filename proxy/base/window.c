@@ -17,7 +17,7 @@ void window_fini(struct window *w)
     w->size = w->max = 0;
 }
 
-static uint64_t grow(struct window *w)
+uint64_t window_grow(struct window *w)
 {
     uint64_t by = w->max - w->size < w->size ? w->max - w->size : w->size;
     if (by == 0 || (w->budget && !budget_reserve(w->budget, by, BUDGET_GROWTH)))
@@ -39,5 +39,5 @@ uint64_t window_taken(struct window *w, uint64_t len, uint64_t now_ns, uint64_t 
         return 0;
     w->since_ns = now_ns;
     w->taken = 0;
-    return grow(w);
+    return window_grow(w);
 }

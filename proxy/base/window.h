@@ -29,5 +29,8 @@ void window_init(struct window *w, uint64_t size, uint64_t max, struct budget *b
 void window_fini(struct window *w);
 /* The receiver has taken len bytes. Returns by how much the window has grown: usually 0. */
 uint64_t window_taken(struct window *w, uint64_t len, uint64_t now_ns, uint64_t rtt_ns);
+/* Doubles it, however fast it is taken, as far as its maximum allows; not at all if its budget does
+ * not pay for all of that. Returns by how much it has grown. */
+uint64_t window_grow(struct window *w);
 
 #endif

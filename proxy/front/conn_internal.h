@@ -58,6 +58,9 @@ struct conn_stream {
     size_t untold; /* of acked, not told upward yet */
     bool fin_untold;
     struct window window; /* what the peer may send */
+    /* Of what the peer sends, in bytes from the beginning: given back by the next hop, granted so
+     * far, and as far as the next hop has asked for it (see conn_stream_allow). */
+    uint64_t received, consumed, granted, allowed;
     bool blocked;         /* answered CONN_BLOCKED, no stream_unblocked yet */
     bool stopped;         /* STOP_SENDING was told upward */
 };
@@ -78,6 +81,9 @@ struct conn {
     struct endpoint_peer peer;
     struct budget memory;
     struct window window; /* what the peer may send, on all streams together */
+    uint64_t unconsumed;  /* has arrived, but the next hop has not taken it yet */
+    uint64_t parked;      /* of that: beyond what the next hop has asked for */
+    uint64_t ahead;       /* granted to the peer beyond what the next hop has asked for */
     struct timer timer;
     uint64_t held_until_ns; /* see conn_hold */
     struct turn_flush flush;

@@ -13,6 +13,49 @@
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
+/* --- what the next hop has not asked for --- */
+
+static uint64_t beyond(uint64_t offset, const struct conn_stream *st)
+{
+    return offset > st->allowed ? offset - st->allowed : 0;
+}
+
+static void set_received(struct conn *c, struct conn_stream *st, uint64_t offset)
+{
+    c->parked -= beyond(st->received, st);
+    st->received = offset;
+    c->parked += beyond(st->received, st);
+}
+
+static void set_granted(struct conn *c, struct conn_stream *st, uint64_t offset)
+{
+    c->ahead -= beyond(st->granted, st);
+    st->granted = offset;
+    c->ahead += beyond(st->granted, st);
+}
+
+static void set_allowed(struct conn *c, struct conn_stream *st, uint64_t offset)
+{
+    c->parked -= beyond(st->received, st);
+    c->ahead -= beyond(st->granted, st);
+    st->allowed = offset;
+    c->parked += beyond(st->received, st);
+    c->ahead += beyond(st->granted, st);
+}
+
+/* Streams whose next hop asks for no more of them must not keep the others from having a window:
+ * half of it held up, most of that parked, and it grows. */
+static void make_way(struct conn *c)
+{
+    if (c->unconsumed < c->window.size / 2 || c->parked < c->unconsumed / 2)
+        return;
+    uint64_t by = window_grow(&c->window);
+    if (by)
+        ngtcp2_conn_extend_max_offset(c->quic, by);
+}
+
+/* --- the table --- */
+
 struct conn_stream *conn_stream_find(struct conn *c, int64_t stream_id)
 {
     const uint8_t *hash_key = c->hub->env->hash_key;
@@ -34,6 +77,8 @@ static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *u
     st->user = user;
     window_init(&st->window, c->hub->config.max_stream_data, c->hub->config.max_stream_data_limit,
                 NULL); /* the connection's window pays */
+    st->granted = st->window.size;
+    st->allowed = UINT64_MAX;
     HASH_ADD(hh, c->streams, id, sizeof(st->id), st);
     return st;
 }
@@ -44,6 +89,7 @@ static void stream_free(struct conn *c, struct conn_stream *st)
         c->recent = NULL;
     if (c->acked == st)
         c->acked = NULL;
+    set_allowed(c, st, UINT64_MAX);
     HASH_DEL(c->streams, st);
     free(st);
 }
@@ -76,6 +122,10 @@ static int received(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64
     (void)quic;
     (void)offset;
 
+    c->unconsumed += len;
+    set_received(c, st, st->received + len);
+    if (c->parked)
+        make_way(c);
     if (!c->ending) {
         enum fault fault = c->hub->ops->stream_received(c->user, stream_id, st->user, data, len,
                                                         (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0);
@@ -313,18 +363,65 @@ void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code)
         return;
     int rv = ngtcp2_conn_shutdown_stream_read(c->quic, 0, stream_id, code);
     assert(rv != NGTCP2_ERR_INVALID_ARGUMENT);
+    set_allowed(c, conn_stream_find(c, stream_id), UINT64_MAX); /* nothing waits any more */
+    conn_touch(c);
+}
+
+/* How far beyond what the next hop has asked for a stream may be granted its window: that makes a
+ * long path fast, but all streams together may fill half of the connection's window so. */
+static uint64_t may_be_granted(const struct conn *c, const struct conn_stream *st)
+{
+    uint64_t all = c->hub->config.max_data_limit / 2;
+    uint64_t others = c->ahead - beyond(st->granted, st);
+    uint64_t spare = others < all ? all - others : 0;
+    return st->allowed < UINT64_MAX - spare ? st->allowed + spare : UINT64_MAX;
+}
+
+/* A window beyond what has been consumed. ngtcp2 keeps a new limit to itself while it is less than
+ * a quarter of the first window above the one it has told, so limits rise by steps that are larger;
+ * and the last step must not be too small, or the peer would never learn of all that was asked for.
+ * It may then be told of a part of a step more. */
+static void grant(struct conn *c, struct conn_stream *st)
+{
+    uint64_t step = c->hub->config.max_stream_data / 2;
+    uint64_t most = may_be_granted(c, st);
+    uint64_t limit = st->consumed + st->window.size;
+    if (limit < most && most - limit < step)
+        limit = most > step ? most - step : 0; /* leaves a whole step */
+    if (limit >= most) {
+        limit = most;
+        if (limit > st->granted && limit - st->granted < step)
+            limit = st->granted + step;
+    }
+    if (limit <= st->granted || limit - st->granted < step)
+        return;
+    ngtcp2_conn_extend_max_stream_offset(c->quic, st->id, limit - st->granted);
+    set_granted(c, st, limit);
+}
+
+void conn_stream_allow(struct conn *c, int64_t stream_id, uint64_t offset)
+{
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    if (c->ending || !st)
+        return;
+    set_allowed(c, st, offset);
+    grant(c, st);
     conn_touch(c);
 }
 
 void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len)
 {
+    assert(len <= c->unconsumed);
+    c->unconsumed -= len;
     if (c->ending || len == 0)
         return;
     uint64_t now = timers_now(c->hub->env->timers), rtt = conn_rtt(c);
     struct conn_stream *st = conn_stream_find(c, stream_id);
-    if (st)
-        ngtcp2_conn_extend_max_stream_offset(c->quic, stream_id,
-                                             len + window_taken(&st->window, len, now, rtt));
+    if (st) {
+        window_taken(&st->window, len, now, rtt);
+        st->consumed += len;
+        grant(c, st);
+    }
     ngtcp2_conn_extend_max_offset(c->quic, len + window_taken(&c->window, len, now, rtt));
     conn_touch(c);
 }

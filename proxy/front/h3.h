@@ -167,6 +167,8 @@ void h3_stream_end(struct h3_stream *s);
 void h3_stream_reset(struct h3_stream *s, uint64_t code);
 void h3_stream_stop(struct h3_stream *s, uint64_t code);
 void h3_stream_consumed(struct h3_stream *s, size_t len);
+/* See conn_stream_allow; offset counts the bytes after the stream's header. */
+void h3_stream_allow(struct h3_stream *s, uint64_t offset);
 /* Streams with an order go before those without, the highest first (W3C WebTransport, sendOrder).
  */
 void h3_stream_set_order(struct h3_stream *s, int64_t send_order);

@@ -220,6 +220,12 @@ void h3_stream_consumed(struct h3_stream *s, size_t len)
     h3_touch(s->h3);
 }
 
+void h3_stream_allow(struct h3_stream *s, uint64_t offset)
+{
+    if (!s->h3->dead)
+        conn_stream_allow(s->h3->conn, s->id, s->prefix_len + offset);
+}
+
 static void end_life(struct h3_stream *s)
 {
     struct h3 *h = s->h3;

@@ -256,6 +256,11 @@ void wt_stream_consumed(struct wt_stream *st, size_t len)
     h3_stream_consumed(st->h3, len);
 }
 
+void wt_stream_allow(struct wt_stream *st, uint64_t offset)
+{
+    h3_stream_allow(st->h3, offset);
+}
+
 void wt_stream_release(struct wt_stream *st)
 {
     wt_stream_free(st);

@@ -46,7 +46,7 @@ def test_one_stream_that_the_application_does_not_read(stage, app):
 @pytest.mark.parametrize("app", ["text", "python", "c"])
 def test_fifty_streams_that_the_application_does_not_read(stage, app):
     """They cost a window each, of the library's and of the proxy's, and no more."""
-    stage.start("--stream-window", "64K", app=app)
+    stage.start(app=app)
     memory = Memory(stage.app)
     measure(stage, "stick-up", "up", "/work?window=131072", stuck=50)
     memory.check(APP)
