@@ -164,9 +164,10 @@ void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code);
  * has closed, too (connection credit only). */
 void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len);
 /* As long as it has not been asked for more, the next hop will take no more of what the peer sends
- * on this stream than offset bytes from its beginning. A window is granted beyond that, too, but all
- * streams together get no more than half of the connection's window so (and their first windows):
- * what is stuck on some streams does not hold up the others. Without a call there is no such limit. */
+ * on this stream than offset bytes from its beginning. A window is granted beyond that, too, but
+ * all streams together get no more than half of the connection's window so (and their first
+ * windows): what is stuck on some streams does not hold up the others. Without a call there is no
+ * such limit. */
 void conn_stream_allow(struct conn *c, int64_t stream_id, uint64_t offset);
 /* The peer may open one more stream in place of this closed one. Call once per stream of the
  * peer's, after stream_closed. */

@@ -61,8 +61,8 @@ struct conn_stream {
     /* Of what the peer sends, in bytes from the beginning: given back by the next hop, granted so
      * far, and as far as the next hop has asked for it (see conn_stream_allow). */
     uint64_t received, consumed, granted, allowed;
-    bool blocked;         /* answered CONN_BLOCKED, no stream_unblocked yet */
-    bool stopped;         /* STOP_SENDING was told upward */
+    bool blocked; /* answered CONN_BLOCKED, no stream_unblocked yet */
+    bool stopped; /* STOP_SENDING was told upward */
 };
 
 /* Something in the packet that is being read, to be told when ngtcp2 has read all of it. */
