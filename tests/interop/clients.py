@@ -77,4 +77,6 @@ CLIENTS = [
     go("0.13", "go.mod", "transport", refuses=NO_RESET_STREAM_AT),
     rust("wtransport"),
     rust("web-transport-quinn"),
+    Client("pywebtransport", ["{out}/python", "pywebtransport_client.py"],
+           build=[["./pywebtransport.sh", "{out}", "{python}"]], needs="Python 3.12, or mmdebstrap"),
 ]
