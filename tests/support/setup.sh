@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|soak|bench|runtime
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|soak|bench|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries come from bookworm-backports, which is added with the mirror and signing key
@@ -14,6 +14,8 @@ build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev li
     libunistring-dev libmicrohttpd-dev uthash-dev)
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
+# Clients that others wrote (Rust: see rust_suffices); one needs a newer Python than Debian 12 has.
+interop_packages=(mmdebstrap)
 bench_packages=(libcmocka-dev)
 soak_packages=(podman buildah crun runc zstd debootstrap)
 # Running the built programs elsewhere takes the libraries alone (the container image).
@@ -61,18 +63,31 @@ node_suffices() {
     [ "${version%%.*}" -ge 18 ] && command -v npm >/dev/null
 }
 
+# The Rust crates of the interoperability tests. rustc-web is Debian's newer one, beside its rustc.
+rust_suffices() {
+    local version
+    version=$(rustc --version 2>/dev/null | sed 's/^rustc \([0-9.]*\).*/\1/') || return 1
+    [ -n "$version" ] && dpkg --compare-versions "$version" ge 1.88 && command -v cargo >/dev/null
+}
+
 packages_wanted() {
     case $want in
     build) say "${build_packages[@]}" ;;
     bench) say "${build_packages[@]}" "${bench_packages[@]}" ;;
     lint) say "${lint_packages[@]}" ;;
-    test | soak)
+    test | interop | soak)
         say "${build_packages[@]}" "${lint_packages[@]}" "${test_packages[@]}"
         node_suffices || say nodejs npm
-        [ "$want" = test ] || say "${soak_packages[@]}"
+        case $want in
+        interop)
+            say "${interop_packages[@]}"
+            rust_suffices || say rustc-web cargo-web
+            ;;
+        soak) say "${soak_packages[@]}" ;;
+        esac
         ;;
     runtime) say "${runtime_packages[@]}" ;;
-    *) fail "unknown target '$want': build, lint, test, soak, bench or runtime." ;;
+    *) fail "unknown target '$want': build, lint, test, interop, soak, bench or runtime." ;;
     esac
 }
 
