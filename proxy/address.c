@@ -1,5 +1,5 @@
 /*
- * address - HOST:PORT as people write it, and back. Owns nothing. Calls the system's resolver, so
+ * address - from HOST:PORT to addresses and back. Owns nothing. Calls the system's resolver, so
  * address_resolve may take a while: for the start of the program only.
  */
 #include "address.h"
@@ -14,42 +14,7 @@
 #include <strings.h>
 #include <unistd.h>
 
-static bool split_port(const char *text, unsigned *port)
-{
-    size_t len = strlen(text);
-
-    if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
-        return false;
-    unsigned long value = strtoul(text, NULL, 10);
-    *port = (unsigned)value;
-    return value <= 65535;
-}
-
-bool address_split(const char *text, char host[ADDRESS_HOST_SIZE], unsigned *port)
-{
-    const char *colon = strrchr(text, ':');
-    const char *from = text, *to = colon;
-
-    if (!colon || !split_port(colon + 1, port))
-        return false;
-    if (*from == '[') {
-        struct in6_addr ignored;
-        if (to - from < 2 || *--to != ']')
-            return false;
-        from++;
-        if ((size_t)(to - from) >= ADDRESS_HOST_SIZE)
-            return false;
-        snprintf(host, ADDRESS_HOST_SIZE, "%.*s", (int)(to - from), from);
-        return inet_pton(AF_INET6, host, &ignored) == 1;
-    }
-    if (to - from == 1 && *from == '*')
-        from = to;
-    /* A second colon without brackets: nobody can tell which one begins the port. */
-    if ((size_t)(to - from) >= ADDRESS_HOST_SIZE || memchr(from, ':', (size_t)(to - from)))
-        return false;
-    snprintf(host, ADDRESS_HOST_SIZE, "%.*s", (int)(to - from), from);
-    return true;
-}
+#include "base/hostport.h"
 
 static bool system_has_ipv6(void)
 {
@@ -106,11 +71,11 @@ size_t address_resolve(const char *text, struct packet_address *to, size_t max, 
 {
     struct addrinfo hints = {.ai_flags = AI_PASSIVE, .ai_socktype = SOCK_DGRAM};
     struct addrinfo *found = NULL;
-    char host[ADDRESS_HOST_SIZE];
+    char host[HOSTPORT_HOST_SIZE];
     unsigned port;
     size_t count = 0;
 
-    if (!address_split(text, host, &port)) {
+    if (!hostport_split(text, host, &port)) {
         snprintf(error, error_size, "expected HOST:PORT or :PORT, got '%s'", text);
         return 0;
     }

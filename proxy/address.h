@@ -14,12 +14,8 @@
 
 #include "front/packet.h"
 
-#define ADDRESS_HOST_SIZE 256
 #define ADDRESS_TEXT_SIZE 64
 
-/* Splits it; host is "" for all addresses, and without brackets. Returns false if it is not
- * HOST:PORT with a port from 0 to 65535. */
-bool address_split(const char *text, char host[ADDRESS_HOST_SIZE], unsigned *port);
 /* Looks it up for listening. "" becomes [::], or 0.0.0.0 where the system has no IPv6. Returns how
  * many it found, at most max; 0 with one sentence in error. */
 size_t address_resolve(const char *text, struct packet_address *to, size_t max, char *error,

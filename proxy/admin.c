@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "base/hostport.h"
 #include "page/page.h"
 
 enum { MAX_SOCKETS = 8, MAX_CONNECTIONS = 64, TIMEOUT_SECONDS = 15 };
@@ -113,7 +114,7 @@ static void host_of(struct MHD_Connection *connection, char *to, size_t size)
 static enum MHD_Result respond_certificate(struct admin *a, struct MHD_Connection *connection)
 {
     struct admin_identity identity = {.host = ""};
-    char *text = NULL, host[ADDRESS_HOST_SIZE];
+    char *text = NULL, host[HOSTPORT_HOST_SIZE];
     size_t len = 0;
     FILE *json = open_memstream(&text, &len);
 

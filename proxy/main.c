@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "config.h"
+#include "config/arguments.h"
+#include "config/print.h"
 #include "server.h"
 #include "version.h"
 
@@ -14,29 +15,46 @@
  * time and takes it again, page fault by page fault. */
 #define KEPT_FREE (4 * 1024 * 1024)
 
-int main(int argc, char **argv)
+static int run(const struct config *config)
 {
-    struct config config;
     struct log log;
     char error[512];
 
-    switch (config_parse(&config, argc, argv, error, sizeof(error))) {
-    case CONFIG_HELP:
-        config_print_help(stdout);
-        return EXIT_CODE_OK;
-    case CONFIG_VERSION:
-        version_print(stdout);
-        return EXIT_CODE_OK;
-    case CONFIG_WRONG:
-        fprintf(stderr, "sluice: %s\nTry 'sluice --help'.\n", error);
-        return EXIT_CODE_USAGE;
-    case CONFIG_RUN:
-        break;
-    }
     mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
-    log_init(&log, STDERR_FILENO, (enum log_level)config.log_level);
-    int code = server_run(&config, &log, error, sizeof(error));
+    log_init(&log, STDERR_FILENO, (enum log_level)config->log_level);
+    int code = server_run(config, &log, error, sizeof(error));
     if (error[0])
         fprintf(stderr, "sluice: %s\n", error);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct config *config;
+    char error[1024];
+    int code = EXIT_CODE_OK;
+
+    switch (arguments_read(&config, argc, argv, error, sizeof(error))) {
+    case ARGUMENTS_HELP:
+        arguments_print_help(stdout);
+        break;
+    case ARGUMENTS_VERSION:
+        version_print(stdout);
+        break;
+    case ARGUMENTS_WRONG:
+        fprintf(stderr, "sluice: %s\nTry 'sluice --help'.\n", error);
+        code = EXIT_CODE_USAGE;
+        break;
+    case ARGUMENTS_CHECK:
+        printf("the configuration is good\n");
+        break;
+    case ARGUMENTS_PRINT:
+        print_config(config, stdout);
+        break;
+    case ARGUMENTS_RUN:
+        code = run(config);
+        break;
+    }
+    config_free(config);
     return code;
 }

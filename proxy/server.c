@@ -22,6 +22,7 @@
 
 #include "address.h"
 #include "admin.h"
+#include "base/hostport.h"
 #include "certificate.h"
 #include "front/steering.h"
 #include "front/tls.h"
@@ -48,7 +49,7 @@ struct server {
     struct admin *admin;
     struct worker *workers[ENDPOINT_MAX_WORKERS];
     unsigned worker_count, started;
-    char host[ADDRESS_HOST_SIZE];
+    char host[HOSTPORT_HOST_SIZE];
     unsigned port;
     unsigned signals; /* how many have come */
     int code;
@@ -157,7 +158,7 @@ static void tell_certificate(const struct server *s)
     gmtime_r(&hashes[0].expires, &tm);
     strftime(expires, sizeof(expires), "%Y-%m-%dT%H:%M:%SZ", &tm);
     LOG(s->log, INFO, "certificate", log_text("hash", hex), log_text("expires", expires),
-        log_text("from", s->config->cert));
+        log_text("from", s->config->certificates[0].cert));
 }
 
 static void renewal_due(uv_timer_t *timer)
@@ -173,10 +174,12 @@ static void renewal_due(uv_timer_t *timer)
 
 static int make_certificate(struct server *s, char *error, size_t error_size)
 {
-    if (config_cert_is_auto(s->config))
+    const struct config_certificate *from = &s->config->certificates[0];
+
+    if (config_certificate_is_auto(from))
         s->certificate = certificate_new_auto(time(NULL), error, error_size);
     else
-        s->certificate = certificate_new_files(s->config->cert, s->config->key, error, error_size);
+        s->certificate = certificate_new_files(from->cert, from->key, error, error_size);
     if (!s->certificate)
         return -1;
     tell_certificate(s);
@@ -260,7 +263,7 @@ static struct wt_config wt_config_of(const struct server *s)
                               .max_streams_bidi = c->max_streams,
                               .max_streams_uni = c->max_streams,
                               /* what the application may send, and the stream's header */
-                              .stream_send_limit = c->app_stream_window + 64,
+                              .stream_send_limit = c->routes[0].app_stream_window + 64,
                               .datagram_queue = c->datagram_queue,
                               .early_streams = c->early_streams,
                               .max_header_bytes = c->max_header,
@@ -274,14 +277,15 @@ static struct wt_config wt_config_of(const struct server *s)
 static struct upstream_config upstream_config_of(const struct server *s)
 {
     const struct config *c = s->config;
+    const struct config_backend *b = &c->backends[0];
     /* The scope, sent as one frame, may be several times as long as the request: its path stands in
      * it twice, and invalid bytes grow to three. */
     size_t scope = 4 * c->max_header + 16384;
 
-    return (struct upstream_config){.address = c->app,
-                                    .connect_timeout_ns = c->connect_timeout,
-                                    .linger_timeout_ns = c->linger_timeout,
-                                    .max_frame = c->max_frame,
+    return (struct upstream_config){.address = b->addresses.at[0],
+                                    .connect_timeout_ns = b->connect_timeout,
+                                    .linger_timeout_ns = b->linger_timeout,
+                                    .max_frame = b->max_frame,
                                     .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
                                     .read_budget = READ_BUDGET};
 }
@@ -289,18 +293,20 @@ static struct upstream_config upstream_config_of(const struct server *s)
 static struct relay_config relay_config_of(const struct server *s)
 {
     const struct config *c = s->config;
+    const struct config_backend *b = &c->backends[0];
+    const struct config_route *r = &c->routes[0];
 
-    return (struct relay_config){.stream_window = c->app_stream_window,
-                                 .session_window = c->app_session_window,
-                                 .session_memory = c->session_memory,
-                                 .max_pending_streams = c->max_pending_streams,
-                                 .max_frame = c->max_frame,
+    return (struct relay_config){.stream_window = r->app_stream_window,
+                                 .session_window = r->app_session_window,
+                                 .session_memory = r->session_memory,
+                                 .max_pending_streams = r->max_pending_streams,
+                                 .max_frame = b->max_frame,
                                  .datagram_queue = c->datagram_queue,
                                  .max_sessions = sessions_per_worker(s),
-                                 .accept_timeout_ns = c->accept_timeout,
-                                 .linger_timeout_ns = c->linger_timeout,
-                                 .stall_timeout_ns = c->stall_timeout,
-                                 .lost_code = (uint32_t)c->lost_code};
+                                 .accept_timeout_ns = r->accept_timeout,
+                                 .linger_timeout_ns = b->linger_timeout,
+                                 .stall_timeout_ns = r->stall_timeout,
+                                 .lost_code = (uint32_t)r->lost_code};
 }
 
 static struct endpoint_config endpoint_config_of(const struct server *s)
@@ -407,7 +413,7 @@ static void tell_listening(const struct server *s, const struct worker_config *w
         address_host(&wc->listen[i], host);
         LOG(s->log, INFO, "listening", log_text("address", host),
             log_uint("port", address_port(&wc->listen[i])), log_uint("workers", wc->count),
-            log_text("app", s->config->app));
+            log_text("app", s->config->backends[0].addresses.at[0]));
     }
 }
 
@@ -417,13 +423,13 @@ static int start(struct server *s, char *error, size_t error_size)
     unsigned ignored;
 
     s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
-    address_split(s->config->listen, s->host, &ignored);
-    if (find_addresses(&wc, s->config->listen, error, error_size) < 0 ||
+    hostport_split(s->config->listeners[0].address, s->host, &ignored);
+    if (find_addresses(&wc, s->config->listeners[0].address, error, error_size) < 0 ||
         make_certificate(s, error, error_size) < 0)
         return -1;
     wc.count = s->worker_count;
-    wc.kernel_buffer = s->config->kernel_buffer;
-    wc.no_offload = s->config->no_offload;
+    wc.kernel_buffer = s->config->udp_buffer;
+    wc.no_offload = !s->config->offload;
     wc.endpoint = endpoint_config_of(s);
     wc.wt = wt_config_of(s);
     wc.upstream = upstream_config_of(s);

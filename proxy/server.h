@@ -7,7 +7,15 @@
 #include <stddef.h>
 
 #include "base/log.h"
-#include "config.h"
+#include "config/config.h"
+
+enum exit_code {
+    EXIT_CODE_OK = 0,
+    EXIT_CODE_FAILED = 1, /* could not start, or could not go on */
+    EXIT_CODE_USAGE = 2,  /* the command line or the configuration is wrong */
+    EXIT_CODE_LEAK = 3,   /* something was still alive when all should have ended: our mistake */
+    EXIT_CODE_FORCED = 4, /* a second signal ended it before everything was closed */
+};
 
 /* Runs until a signal ends it. Returns the program's exit code (an enum exit_code); if it could not
  * start, one sentence is in error, else that is empty. Ends the process by itself only when a

@@ -6,6 +6,7 @@
 #include <uv.h>
 
 #include "admin.h"
+#include "config/reader.h"
 #include "front/endpoint.h"
 #include "front/h3.h"
 #include "front/tls.h"
@@ -23,4 +24,5 @@ void version_print(FILE *to)
     fprintf(to, "  libuv %s\n", uv_version_string());
     fprintf(to, "  msgpack-c %s\n", message_library());
     fprintf(to, "  %s\n", http);
+    fprintf(to, "  libyaml %s\n", reader_library());
 }

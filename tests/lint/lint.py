@@ -20,9 +20,10 @@ FOLDERS = {
     "proxy/base": ["proxy/base"],
     "proxy/front": ["proxy/base", "proxy/front"],
     "proxy/back": ["proxy/base", "proxy/back"],
+    "proxy/config": ["proxy/base", "proxy/config"],
     "protocol": ["protocol"],
     "backends/c": ["protocol", "backends/c"],
-    "proxy": ["proxy", "proxy/base", "proxy/page"],  # and what TOWERS allows to a module
+    "proxy": ["proxy", "proxy/base", "proxy/config", "proxy/page"],  # and what TOWERS allows to a module
     "proxy/page": ["proxy/page"],
 }
 
@@ -44,6 +45,14 @@ ORDER = {
         ["dial"],
         ["sock"],
     ],
+    "proxy/config": [
+        ["arguments"],
+        ["reader", "check", "print"],
+        ["value"],
+        ["draft"],
+        ["keys"],
+        ["config"],
+    ],
     "proxy": [
         ["main"],
         ["server", "version"],
@@ -51,7 +60,6 @@ ORDER = {
         ["worker"],
         ["relay", "bridge"],
         ["gate", "route"],
-        ["config"],
         ["certificate", "inbox", "address"],
     ],
 }
@@ -87,6 +95,7 @@ LIBRARIES = {
     "msgpack": ["protocol/message*.[ch]"],
     "microhttpd.h": ["proxy/admin*.c"],
     "unistr.h": ["proxy/base/*.c", "proxy/front/capsule.c", "protocol/*.c"],
+    "yaml.h": ["proxy/config/reader.c"],
     "uthash.h": ["proxy/*", "backends/c/*"],
 }
 

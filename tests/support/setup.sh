@@ -11,7 +11,8 @@ quic_packages=(libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev)
 quic_floor=(1.11 1.11 1.8)
 
 build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev libgnutls28-dev
-    libunistring-dev libmicrohttpd-dev uthash-dev)
+    libunistring-dev libmicrohttpd-dev uthash-dev
+    libyaml-dev)
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
 # Clients that others wrote (Rust: see rust_suffices); one needs a newer Python than Debian 12 has.
@@ -42,12 +43,13 @@ read_system() {
     debian-12)
         build_packages+=(libmsgpack-dev)
         test_packages+=(libclang-rt-14-dev)
-        runtime_packages+=(libuv1 libgnutls30 libmsgpackc2 libunistring2 libmicrohttpd12)
+        runtime_packages+=(libuv1 libgnutls30 libmsgpackc2 libunistring2 libmicrohttpd12 libyaml-0-2)
         ;;
     debian-13)
         build_packages+=(libmsgpack-c-dev)
         test_packages+=(libclang-rt-19-dev)
-        runtime_packages+=(libuv1t64 libgnutls30t64 libmsgpack-c2 libunistring5 libmicrohttpd12t64)
+        runtime_packages+=(libuv1t64 libgnutls30t64 libmsgpack-c2 libunistring5 libmicrohttpd12t64
+            libyaml-0-2)
         ;;
     *) fail "this installer knows Debian 12 and 13, and this is '${id:-unknown} $version'." \
         "With the libraries of README.md installed by hand, 'meson setup build && ninja -C build' builds Sluice." ;;

@@ -36,7 +36,8 @@ def echoes(client, session, word=b"hello"):
 def test_version_names_every_library():
     code, out, err = run("--version")
     assert (code, err) == (0, "")
-    names = ["sluice", "ngtcp2", "nghttp3", "GnuTLS", "libuv", "msgpack-c", "libmicrohttpd"]
+    names = ["sluice", "ngtcp2", "nghttp3", "GnuTLS", "libuv", "msgpack-c", "libmicrohttpd",
+             "libyaml"]
     assert [line.split()[0] for line in out.splitlines()] == names
     assert all(line.split()[1][0].isdigit() for line in out.splitlines())
 

@@ -1,0 +1,195 @@
+/*
+ * arguments - parses the command line along the table of keys. Calls reader, check and value.
+ */
+#include "config/arguments_internal.h"
+
+#include <assert.h>
+#include <getopt.h>
+#include <string.h>
+
+#include "config/check.h"
+#include "config/reader.h"
+#include "config/value.h"
+
+const struct arguments_option arguments_options[] = {
+    {"config", "FILE", ARGUMENTS_RUN,
+     "Read the configuration from this file: several listeners, certificates, routes and "
+     "applications (docs/configuration.md). Other options stand instead of its top-level keys."},
+    {"check-config", NULL, ARGUMENTS_CHECK,
+     "Say whether the configuration is good, and exit with 0 or 2."},
+    {"print-config", NULL, ARGUMENTS_PRINT,
+     "Print the configuration, with all defaults, as a configuration file, and exit."},
+    {"help", NULL, ARGUMENTS_HELP, "Print this and exit."},
+    {"version", NULL, ARGUMENTS_VERSION,
+     "Print the versions of Sluice and its libraries and exit."},
+};
+const size_t arguments_option_count = sizeof(arguments_options) / sizeof(arguments_options[0]);
+
+enum { OPTIONS_MAX = KEYS_MAX + 8, FIRST_KEY = 256, FIRST_OTHER = FIRST_KEY + KEYS_MAX };
+
+struct parse {
+    struct draft draft;
+    const struct key *simple; /* of the simple case, given */
+    enum arguments_wish wish;
+};
+
+static void make_options(struct option options[OPTIONS_MAX])
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < key_count; i++)
+        if (keys[i].option)
+            options[count++] = (struct option){
+                keys[i].option, keys[i].kind == KEY_SWITCH ? no_argument : required_argument, NULL,
+                FIRST_KEY + (int)i};
+    for (size_t i = 0; i < arguments_option_count; i++)
+        options[count++] =
+            (struct option){arguments_options[i].name,
+                            arguments_options[i].argument ? required_argument : no_argument, NULL,
+                            FIRST_OTHER + (int)i};
+    assert(count < OPTIONS_MAX);
+    options[count] = (struct option){NULL, 0, NULL, 0};
+}
+
+/* --- the simple case --- */
+
+static void make_simple(struct config *c)
+{
+    c->listeners = config_take(c, sizeof(c->listeners[0]));
+    c->certificates = config_take(c, sizeof(c->certificates[0]));
+}
+
+/* True if it belongs to an element that only a file can have several of. */
+static bool is_simple(const struct key *key)
+{
+    return key->place != KEY_OF_ALL && !key->shared;
+}
+
+static void *base_of(struct config *c, const struct key *key)
+{
+    switch (key->place) {
+    case KEY_OF_LISTENER:
+        return &c->listeners[0];
+    case KEY_OF_CERTIFICATE:
+        return &c->certificates[0];
+    default:
+        return key_base(c, key);
+    }
+}
+
+static bool finish_simple(struct draft *d)
+{
+    struct config *c = d->config;
+
+    if (c->backend_defaults.addresses.count == 0)
+        return draft_complain(d, 0, "",
+                              "--app is missing: where does the application listen, unix:PATH or "
+                              "tcp:HOST:PORT?");
+    if (!c->certificates[0].cert)
+        return draft_complain(d, 0, "",
+                              "--cert is missing: give --cert FILE --key FILE, or --cert auto for "
+                              "development");
+    c->listener_count = c->listeners[0].address ? 1 : 0;
+    c->certificate_count = c->backend_count = c->route_count = 1;
+    c->backends = config_take(c, sizeof(c->backends[0]));
+    c->backends[0] = c->backend_defaults;
+    c->backends[0].name = "app";
+    c->routes = config_take(c, sizeof(c->routes[0]));
+    c->routes[0] = c->route_defaults;
+    c->routes[0].name = "default";
+    c->routes[0].backend = "app";
+    return true;
+}
+
+static bool finish_file(struct parse *p)
+{
+    struct draft *d = &p->draft;
+
+    if (p->simple)
+        return draft_complain(d, 0, "", "--%s does not go with --config: it stands in the file",
+                              p->simple->option);
+    d->config->listeners = NULL;
+    d->config->certificates = NULL;
+    return reader_read(d);
+}
+
+/* --- options --- */
+
+static bool take_key(struct parse *p, const struct key *key, const char *text)
+{
+    struct config *c = p->draft.config;
+    char label[64];
+
+    snprintf(label, sizeof(label), "--%s", key->option);
+    void *base = base_of(c, key);
+    draft_note(&p->draft, (char *)base + key->offset, false, 0, label);
+    if (is_simple(key))
+        p->simple = key;
+    if (key->kind == KEY_SWITCH)
+        text = "false";
+    return value_set(&p->draft, key, base, text, 0, label);
+}
+
+static void take_other(struct parse *p, const struct arguments_option *option, const char *text)
+{
+    if (option->argument)
+        p->draft.file = text;
+    else if (option->wish > p->wish) /* help goes before all else */
+        p->wish = option->wish;
+}
+
+static const char *name_of(int found)
+{
+    return found >= FIRST_OTHER ? arguments_options[found - FIRST_OTHER].name
+                                : keys[found - FIRST_KEY].option;
+}
+
+static bool take(struct parse *p, int found, char **argv)
+{
+    if (found == ':' || (found == '?' && optopt >= FIRST_KEY)) {
+        char label[64];
+        snprintf(label, sizeof(label), "--%s", name_of(optopt));
+        return draft_complain(&p->draft, 0, "", "%s %s", label,
+                              found == ':' ? "needs a value" : "takes no value");
+    }
+    if (found == '?')
+        return draft_complain(&p->draft, 0, "", "there is no option %.100s",
+                              argv[optind > 0 ? optind - 1 : 0]);
+    if (found < FIRST_OTHER)
+        return take_key(p, &keys[found - FIRST_KEY], optarg);
+    take_other(p, &arguments_options[found - FIRST_OTHER], optarg);
+    return true;
+}
+
+static bool parse(struct parse *p, int argc, char **argv)
+{
+    struct option options[OPTIONS_MAX];
+    int found;
+
+    make_options(options);
+    opterr = 0;
+    optind = 0;
+    while ((found = getopt_long(argc, argv, "+:", options, NULL)) != -1)
+        if (!take(p, found, argv))
+            return false;
+        else if (p->wish >= ARGUMENTS_HELP)
+            return true;
+    if (optind < argc)
+        return draft_complain(&p->draft, 0, "", "'%.100s' is not an option", argv[optind]);
+    return (p->draft.file ? finish_file(p) : finish_simple(&p->draft)) && check_together(&p->draft);
+}
+
+enum arguments_wish arguments_read(struct config **config, int argc, char **argv, char *error,
+                                   size_t error_size)
+{
+    struct parse p = {.wish = ARGUMENTS_RUN};
+
+    draft_begin(&p.draft, NULL, error, error_size);
+    value_preset_all(&p.draft);
+    make_simple(p.draft.config);
+    if (!parse(&p, argc, argv))
+        p.wish = ARGUMENTS_WRONG;
+    *config = p.wish < ARGUMENTS_HELP ? draft_finish(&p.draft) : NULL;
+    draft_fini(&p.draft);
+    return p.wish;
+}

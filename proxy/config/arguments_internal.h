@@ -1,0 +1,18 @@
+/*
+ * arguments_internal - the options that are no keys, for the parser and for --help.
+ */
+#ifndef CONFIG_ARGUMENTS_INTERNAL_H
+#define CONFIG_ARGUMENTS_INTERNAL_H
+
+#include "config/arguments.h"
+
+struct arguments_option {
+    const char *name, *argument; /* NULL: takes none */
+    enum arguments_wish wish;    /* ARGUMENTS_RUN: none */
+    const char *meaning;
+};
+
+extern const struct arguments_option arguments_options[];
+extern const size_t arguments_option_count;
+
+#endif

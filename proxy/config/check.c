@@ -1,0 +1,161 @@
+/*
+ * check - the rules between keys, and the defaults that follow from other keys. Calls draft.
+ */
+#include "config/check.h"
+
+#include <string.h>
+
+#include "base/timers.h"
+#include "config/value.h"
+
+static void preset_listener(struct draft *d)
+{
+    struct config *c = d->config;
+
+    if (c->listener_count)
+        return;
+    c->listeners = config_take(c, sizeof(c->listeners[0]));
+    c->listener_count = 1;
+    for (size_t i = 0; i < key_count; i++)
+        if (key_stands(&keys[i], KEY_OF_LISTENER))
+            value_preset(d, &keys[i], &c->listeners[0]);
+}
+
+static bool check_certificates(struct draft *d)
+{
+    struct config *c = d->config;
+
+    if (!c->certificate_count)
+        return draft_complain(d, 0, d->file ? d->file : "",
+                              "certificates are missing: at least one with 'cert' and 'key', or "
+                              "with 'cert: auto' for development");
+    for (size_t i = 0; i < c->certificate_count; i++) {
+        struct config_certificate *cert = &c->certificates[i];
+        if (!cert->cert)
+            return draft_complain_about(d, NULL, cert, "'cert' is missing: a file, or auto");
+        if (config_certificate_is_auto(cert) && cert->key)
+            return draft_complain_about(d, &cert->key, cert,
+                                        "does not go with an automatic certificate, which has "
+                                        "its own key");
+        if (!config_certificate_is_auto(cert) && !cert->key)
+            cert->key = cert->cert;
+    }
+    return true;
+}
+
+static bool check_backends(struct draft *d)
+{
+    struct config *c = d->config;
+
+    if (!c->backend_count)
+        return draft_complain(d, 0, d->file ? d->file : "",
+                              "backends are missing: at least one with 'addresses'");
+    for (size_t i = 0; i < c->backend_count; i++)
+        if (c->backends[i].addresses.count == 0)
+            return draft_complain_about(d, &c->backends[i].addresses, &c->backends[i],
+                                        "'addresses' is missing: where does it listen, unix:PATH "
+                                        "or tcp:HOST:PORT?");
+    return true;
+}
+
+static bool find_backend(struct draft *d, struct config_route *route)
+{
+    const struct config *c = d->config;
+    char known[VALUE_TEXT_SIZE] = "";
+    size_t len = 0;
+
+    if (!route->backend)
+        return draft_complain_about(d, NULL, route, "'backend' is missing: the name of one");
+    for (size_t i = 0; i < c->backend_count; i++) {
+        if (strcmp(c->backends[i].name, route->backend) == 0) {
+            route->backend_index = i;
+            return true;
+        }
+        if (len < sizeof(known))
+            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
+                                    c->backends[i].name);
+    }
+    return draft_complain_about(d, &route->backend, route,
+                                "expected the name of a backend (%s), got '%s'", known,
+                                route->backend);
+}
+
+static bool ends_with_slash(const char *path)
+{
+    return path[strlen(path) - 1] == '/';
+}
+
+static bool takes_all(const struct config_route *route)
+{
+    return route->hosts.count == 0 && !route->path && !route->path_prefix;
+}
+
+/* Where a route's value was said: there, or for all routes. */
+static const void *said(const struct draft *d, const struct config_route *route, const void *field)
+{
+    if (draft_where(d, field, false))
+        return field;
+    return (const char *)&d->config->route_defaults + ((const char *)field - (const char *)route);
+}
+
+/* At the place of whichever was said. */
+static bool complain_about_two(struct draft *d, const void *one, const void *other,
+                               const void *element, const char *sentence)
+{
+    return draft_complain_about(d, draft_where(d, one, false) ? one : other, element, "%s",
+                                sentence);
+}
+
+static bool check_route(struct draft *d, size_t i)
+{
+    struct config_route *route = &d->config->routes[i];
+
+    if (!find_backend(d, route))
+        return false;
+    if (route->path && route->path_prefix)
+        return draft_complain_about(d, &route->path_prefix, route, "does not go with 'path'");
+    if (route->root_path && ends_with_slash(route->root_path))
+        return draft_complain_about(d, &route->root_path, route,
+                                    "expected a path without a slash at its end, got '%s'",
+                                    route->root_path);
+    if (route->app_stream_window > route->app_session_window)
+        return complain_about_two(d, said(d, route, &route->app_stream_window),
+                                  said(d, route, &route->app_session_window), route,
+                                  "app_stream_window is larger than app_session_window");
+    if (i > 0 && takes_all(route - 1))
+        return draft_complain_about(d, NULL, route,
+                                    "no session ever comes here: the route before it, which says "
+                                    "neither hosts nor path, takes all");
+    if (!route->name)
+        route->name = route->backend;
+    return true;
+}
+
+static bool check_routes(struct draft *d)
+{
+    struct config *c = d->config;
+
+    if (!c->route_count)
+        return draft_complain(d, 0, d->file ? d->file : "",
+                              "routes are missing: at least one with 'backend'");
+    for (size_t i = 0; i < c->route_count; i++)
+        if (!check_route(d, i))
+            return false;
+    return true;
+}
+
+bool check_together(struct draft *d)
+{
+    struct config *c = d->config;
+
+    preset_listener(d);
+    if (!check_certificates(d) || !check_backends(d) || !check_routes(d))
+        return false;
+    if (c->stream_window > c->connection_window)
+        return complain_about_two(d, &c->stream_window, &c->connection_window, NULL,
+                                  "stream_window is larger than connection_window");
+    /* Asking later than that would be asking the dead. */
+    if (c->keep_alive > c->idle_timeout / 2)
+        c->keep_alive = c->idle_timeout / 2 / NS_PER_MS * NS_PER_MS;
+    return true;
+}

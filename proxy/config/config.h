@@ -1,0 +1,122 @@
+/*
+ * config - the settings that the program runs with, as plain values.
+ *
+ * Made by arguments.h or reader.h from the table in keys.c, complete and consistent from then on:
+ * nothing here needs another look. Never changed after that, so all threads may read it.
+ *
+ *      listeners      where clients come in
+ *      certificates   what is shown to them, by server name
+ *      routes         which session goes to which backend, by host and path; the first that fits
+ *      backends       applications
+ *
+ * Sizes are bytes, durations nanoseconds. Texts belong to the configuration.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_texts {
+    const char **at;
+    size_t count;
+};
+
+struct config_header {
+    const char *name, *value;
+};
+
+struct config_headers {
+    struct config_header *at;
+    size_t count;
+};
+
+struct config_listener {
+    const char *address; /* HOST:PORT */
+};
+
+struct config_certificate {
+    const char *cert;          /* a file, or "auto" */
+    const char *key;           /* a file; NULL with "auto" */
+    struct config_texts names; /* empty: those in the certificate */
+};
+
+enum config_backend_kind { CONFIG_BACKEND_APP };
+
+struct config_backend {
+    const char *name;
+    uint64_t kind;                 /* enum config_backend_kind */
+    struct config_texts addresses; /* unix:PATH or tcp:HOST:PORT */
+    uint64_t connect_timeout, linger_timeout;
+    uint64_t max_frame;
+};
+
+struct config_route {
+    const char *name;
+    struct config_texts hosts; /* empty: any; *.example.org for one label */
+    const char *path;          /* NULL: any */
+    const char *path_prefix;   /* NULL: any */
+    const char *backend;
+    size_t backend_index; /* in backends */
+    const char *root_path;
+    uint64_t max_sessions; /* of all workers together; 0: no limit of its own */
+    uint64_t session_memory;
+    uint64_t app_session_window, app_stream_window;
+    uint64_t max_pending_streams;
+    uint64_t accept_timeout, stall_timeout;
+    uint64_t lost_code;
+    struct config_headers add_request_headers, add_response_headers;
+    struct config_texts strip_request_headers, strip_response_headers;
+};
+
+struct config {
+    const char *admin;  /* HOST:PORT or unix:PATH; NULL for none */
+    uint64_t workers;   /* 0: one per processor */
+    uint64_t log_level; /* enum log_level */
+    uint64_t server_id;
+    uint64_t offload;
+    uint64_t udp_buffer;
+
+    uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
+    uint64_t memory;       /* of all workers together; 0: half of the machine's */
+    uint64_t connection_memory;
+    uint64_t max_streams;
+    uint64_t max_header;
+    uint64_t connection_window, stream_window;
+    uint64_t early_streams;
+    uint64_t datagram_queue;
+
+    uint64_t idle_timeout, keep_alive, handshake_timeout, settings_timeout, close_timeout;
+    uint64_t drain_timeout;
+
+    struct config_listener *listeners;
+    size_t listener_count;
+    struct config_certificate *certificates;
+    size_t certificate_count;
+    struct config_backend *backends;
+    size_t backend_count;
+    struct config_route *routes;
+    size_t route_count;
+
+    /* What every backend and route begins with. */
+    struct config_backend backend_defaults;
+    struct config_route route_defaults;
+
+    struct config_block *blocks; /* for config.c only: what it owns */
+};
+
+/* Everything zero. */
+struct config *config_new(void);
+void config_free(struct config *c);
+/* Zeroed memory that lives as long as the configuration. */
+void *config_take(struct config *c, size_t size);
+char *config_copy(struct config *c, const char *text, size_t len);
+void config_texts_add(struct config *c, struct config_texts *to, const char *text);
+void config_headers_add(struct config *c, struct config_headers *to, const char *name,
+                        const char *value);
+
+/* True for cert: auto. */
+bool config_certificate_is_auto(const struct config_certificate *certificate);
+
+#endif

@@ -1,0 +1,250 @@
+/*
+ * keys - the table. Owns nothing, calls nobody.
+ */
+#include "config/keys.h"
+
+#include <string.h>
+
+#include "base/timers.h"
+
+#define KIB  UINT64_C(1024)
+#define MIB  (1024 * KIB)
+#define GIB  (1024 * MIB)
+#define HOUR (3600 * NS_PER_S)
+#define MS   NS_PER_MS
+
+/* A key is called as its field is. */
+#define ALL(field) .place = KEY_OF_ALL, .name = #field, .offset = offsetof(struct config, field)
+#define LISTENER(field)                                                                            \
+    .place = KEY_OF_LISTENER, .name = #field, .offset = offsetof(struct config_listener, field)
+#define CERTIFICATE(field)                                                                         \
+    .place = KEY_OF_CERTIFICATE, .name = #field,                                                   \
+    .offset = offsetof(struct config_certificate, field)
+#define BACKEND(field)                                                                             \
+    .place = KEY_OF_BACKEND, .name = #field, .offset = offsetof(struct config_backend, field)
+#define ROUTE(field)                                                                               \
+    .place = KEY_OF_ROUTE, .name = #field, .offset = offsetof(struct config_route, field)
+#define RANGE(least, most) .min = (least), .max = (most)
+#define HEADING(text)                                                                              \
+    {                                                                                              \
+        KEY_HEADING, .name = text                                                                  \
+    }
+
+static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
+static const char *const backend_kinds[] = {"app", NULL};
+
+const struct key keys[] = {
+    HEADING("What to serve"),
+    {KEY_LISTEN, LISTENER(address), .option = "listen", .preset = ":4433",
+     .meaning = "The UDP address for clients, HOST:PORT. Without a host it is every address of "
+                "this machine, IPv6 and IPv4; port 0 takes a free port, which the log tells."},
+    {KEY_FILE, CERTIFICATE(cert), .option = "cert", .word = "auto",
+     .meaning = "The certificate chain, as PEM. 'auto' makes a certificate for localhost that is "
+                "good for development: browsers accept it by its hash, which the log and the "
+                "admin listener tell."},
+    {KEY_FILE, CERTIFICATE(key), .option = "key",
+     .meaning = "The certificate's private key, as PEM. May be left out if it is in the same "
+                "file."},
+    {KEY_CHOICE, BACKEND(kind), .preset = "app", .choices = backend_kinds,
+     .meaning = "What listens there: 'app' is an application that speaks Sluice's protocol. Each "
+                "session becomes one connection to it."},
+    {KEY_APP, BACKEND(addresses), .option = "app", .many = true,
+     .meaning = "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
+                "one connection to it; of several addresses sessions take turns."},
+    {KEY_ADMIN, ALL(admin), .option = "admin",
+     .meaning = "Serve health, statistics, the certificate's hash and a demo page over plain HTTP "
+                "at HOST:PORT or unix:PATH. For people you trust only."},
+
+    HEADING("How to run"),
+    {KEY_NUMBER, ALL(workers), .option = "workers", .preset = "auto", .word = "auto", RANGE(1, 256),
+     .meaning = "Threads that share the load; 'auto' is one for each processor."},
+    {KEY_CHOICE, ALL(log_level), .option = "log-level", .preset = "info", .choices = levels,
+     .meaning = "How much to tell on standard error: debug, info, warn, error or off."},
+    {KEY_NUMBER, ALL(server_id), .option = "server-id", .preset = "0", RANGE(0, 65535),
+     .meaning = "This machine's number in connection ids, for balancers that route by it."},
+    {KEY_SIZE, ALL(udp_buffer), .option = "udp-buffer", .preset = "2MiB", RANGE(0, GIB),
+     .meaning = "Buffer asked of the kernel for each UDP socket, each way; 0 leaves its default."},
+    {KEY_SWITCH, ALL(offload), .option = "no-offload", .preset = "true",
+     .meaning = "Let the kernel split and join UDP packets; say no for networks that break on "
+                "it."},
+
+    HEADING("Limits"),
+    {KEY_NUMBER, ALL(max_sessions), .option = "max-sessions", .preset = "auto", .word = "auto",
+     RANGE(1, 10000000),
+     .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "
+                "open files. Each worker takes its share."},
+    {KEY_SIZE, ALL(memory), .option = "memory", .preset = "auto", .word = "auto",
+     RANGE(16 * MIB, 1024 * GIB),
+     .meaning = "Memory that all connections and sessions together may hold or have promised; "
+                "then windows stop growing and new sessions are answered 503. 'auto' is half of "
+                "what this machine or container has. Each worker takes its share."},
+    {KEY_SIZE, ALL(connection_memory), .option = "connection-memory", .preset = "16MiB",
+     RANGE(MIB, GIB),
+     .meaning = "The same for one client's connection, from which its windows grow."},
+    {KEY_SIZE, ROUTE(session_memory), .shared = true, .option = "session-memory", .preset = "16MiB",
+     RANGE(MIB, GIB), .meaning = "The same for one session's way to and from the application."},
+    {KEY_NUMBER, ALL(max_streams), .option = "max-streams", .preset = "1000", RANGE(1, 1000000),
+     .meaning = "Streams of each kind that a client may have open at once."},
+    {KEY_SIZE, ALL(max_header), .option = "max-header", .preset = "32KiB", RANGE(KIB, 64 * KIB),
+     .meaning = "Headers of a request; a larger one is answered 431."},
+    {KEY_SIZE, ALL(connection_window), .option = "connection-window", .preset = "8MiB",
+     RANGE(64 * KIB, GIB),
+     .meaning = "Bytes that a client may send ahead of the application, on all streams together: "
+                "the most. It begins with less and gets more while it uses that up fast."},
+    {KEY_SIZE, ALL(stream_window), .option = "stream-window", .preset = "1MiB",
+     RANGE(16 * KIB, GIB), .meaning = "The same on one stream."},
+    {KEY_SIZE, ROUTE(app_session_window), .shared = true, .option = "app-session-window",
+     .preset = "8MiB", RANGE(64 * KIB, GIB),
+     .meaning = "Bytes that the application may send ahead of a client, on all streams together: "
+                "the most. It begins with less, as a client does."},
+    {KEY_SIZE, ROUTE(app_stream_window), .shared = true, .option = "app-stream-window",
+     .preset = "1MiB", RANGE(16 * KIB, GIB), .meaning = "The same on one stream."},
+    {KEY_NUMBER, ROUTE(max_pending_streams), .shared = true, .option = "max-pending-streams",
+     .preset = "1000", RANGE(1, 1000000),
+     .meaning = "Streams opened by the application that may wait until the client allows more."},
+    {KEY_NUMBER, ALL(early_streams), .option = "early-streams", .preset = "100", RANGE(0, 10000),
+     .meaning = "Streams kept per connection that arrive before their session."},
+    {KEY_SIZE, BACKEND(max_frame), .shared = true, .option = "max-frame", .preset = "1MiB",
+     RANGE(128 * KIB, 16 * MIB), .meaning = "The largest frame exchanged with the application."},
+    {KEY_NUMBER, ALL(datagram_queue), .option = "datagram-queue", .preset = "256", RANGE(1, 65536),
+     .meaning = "Datagrams waiting in each direction of a session; then the oldest is dropped."},
+
+    HEADING("Clients' time"),
+    {KEY_DURATION, ALL(idle_timeout), .option = "idle-timeout", .preset = "30s",
+     RANGE(NS_PER_S, HOUR), .meaning = "A client that is silent for so long is gone."},
+    {KEY_DURATION, ALL(keep_alive), .option = "keep-alive", .preset = "10s", RANGE(0, HOUR),
+     .meaning = "Ask a client with a session that is silent for so long, or for half of the idle "
+                "timeout, for a sign of life; 0 never asks."},
+    {KEY_DURATION, ALL(handshake_timeout), .option = "handshake-timeout", .preset = "10s",
+     RANGE(100 * MS, HOUR), .meaning = "For the TLS handshake."},
+    {KEY_DURATION, ALL(settings_timeout), .option = "settings-timeout", .preset = "10s",
+     RANGE(100 * MS, HOUR),
+     .meaning = "For the client's HTTP/3 settings, without which no session is answered."},
+    {KEY_DURATION, ALL(close_timeout), .option = "close-timeout", .preset = "3s",
+     RANGE(10 * MS, HOUR), .meaning = "For the client's answer to the close of a session."},
+
+    HEADING("The application's time"),
+    {KEY_DURATION, BACKEND(connect_timeout), .shared = true, .option = "connect-timeout",
+     .preset = "5s", RANGE(10 * MS, HOUR),
+     .meaning = "To take a connection; then the client is answered 502."},
+    {KEY_DURATION, ROUTE(accept_timeout), .shared = true, .option = "accept-timeout",
+     .preset = "30s", RANGE(10 * MS, HOUR),
+     .meaning = "To accept or reject a session; then the client is answered 504."},
+    {KEY_DURATION, ROUTE(stall_timeout), .shared = true, .option = "stall-timeout", .preset = "30s",
+     RANGE(10 * MS, HOUR),
+     .meaning = "For a client to read what the application sent beyond its credit; then the "
+                "session ends."},
+    {KEY_DURATION, BACKEND(linger_timeout), .shared = true, .option = "linger-timeout",
+     .preset = "5s", RANGE(10 * MS, HOUR),
+     .meaning = "To read what is left for it after a session's end."},
+    {KEY_DURATION, ALL(drain_timeout), .option = "drain-timeout", .preset = "5s", RANGE(0, HOUR),
+     .meaning = "For sessions to end by themselves after SIGTERM; then they are closed."},
+    {KEY_NUMBER, ROUTE(lost_code), .shared = true, .option = "lost-code", .preset = "1",
+     RANGE(0, UINT32_MAX),
+     .meaning = "The code with which a session is closed when its application is lost."},
+};
+
+const size_t key_count = sizeof(keys) / sizeof(keys[0]);
+_Static_assert(sizeof(keys) / sizeof(keys[0]) <= KEYS_MAX, "make KEYS_MAX larger");
+
+#define SECTION(array, length, type)                                                               \
+    .name = #array, .at = offsetof(struct config, array),                                          \
+    .count = offsetof(struct config, length), .element = sizeof(struct type)
+
+const struct key_section key_sections[KEY_PLACES] = {
+    [KEY_OF_ALL] = {.meaning = "They hold for the whole program."},
+    [KEY_OF_LISTENER] = {SECTION(listeners, listener_count, config_listener), .max = 32,
+                         .meaning = "A list: where clients come in. Without it there is one, "
+                                    "with the defaults."},
+    [KEY_OF_CERTIFICATE] = {SECTION(certificates, certificate_count, config_certificate),
+                            .max = 256,
+                            .meaning = "A list: what is shown to clients, by the server name that "
+                                       "they ask for. The first one is for all other names."},
+    [KEY_OF_BACKEND] = {SECTION(backends, backend_count, config_backend), .named = true, .max = 256,
+                        .meaning = "Applications, each under a name for routes."},
+    [KEY_OF_ROUTE] = {SECTION(routes, route_count, config_route), .max = 1024,
+                      .meaning = "A list: which session goes to which backend. The first route "
+                                 "that fits takes it; one that says neither host nor path fits "
+                                 "all."},
+};
+
+bool key_stands(const struct key *key, enum key_place place)
+{
+    return key->kind != KEY_HEADING &&
+           (key->place == place || (key->shared && place == KEY_OF_ALL));
+}
+
+const struct key *key_find(enum key_place place, const char *name, size_t len)
+{
+    for (size_t i = 0; i < key_count; i++)
+        if (key_stands(&keys[i], place) && strlen(keys[i].name) == len &&
+            memcmp(keys[i].name, name, len) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+enum { GUESS_MAX = 32 };
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Letters to be put in, taken out or exchanged to make b of a. */
+static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    size_t row[GUESS_MAX + 1];
+
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= a_len; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t above = row[j];
+            row[j] = least(diagonal + (a[i - 1] != b[j - 1]), least(above, row[j - 1]) + 1);
+            diagonal = above;
+        }
+    }
+    return row[b_len];
+}
+
+const struct key *key_guess(enum key_place place, const char *name, size_t len)
+{
+    const struct key *best = NULL;
+    size_t nearest = 3; /* two slips of the fingers, or one exchange of neighbours */
+
+    for (size_t i = 0; i < key_count && len <= GUESS_MAX; i++) {
+        if (!key_stands(&keys[i], place) || strlen(keys[i].name) > GUESS_MAX)
+            continue;
+        size_t away = distance(name, len, keys[i].name, strlen(keys[i].name));
+        if (away < nearest && away < len) {
+            nearest = away;
+            best = &keys[i];
+        }
+    }
+    return best;
+}
+
+void *key_base(struct config *c, const struct key *key)
+{
+    switch (key->place) {
+    case KEY_OF_BACKEND:
+        return &c->backend_defaults;
+    case KEY_OF_ROUTE:
+        return &c->route_defaults;
+    default:
+        return c;
+    }
+}
+
+size_t key_elements(const struct config *c, enum key_place place)
+{
+    return *(const size_t *)((const char *)c + key_sections[place].count);
+}
+
+void *key_element(const struct config *c, enum key_place place, size_t i)
+{
+    char *at = *(char *const *)((const char *)c + key_sections[place].at);
+    return at + i * key_sections[place].element;
+}
