@@ -99,7 +99,7 @@ static struct h3 *h3_new(struct h3_host *host)
     h->host = host;
     h->control_id = -1;
     TAILQ_INIT(&h->streams);
-    TAILQ_INIT(&h->ready);
+    TAILQ_INIT(&h->lanes);
     TAILQ_INIT(&h->requests);
     TAILQ_INIT(&h->datagrams);
     timer_init(&h->settings_timer, settings_late, h);
@@ -127,7 +127,6 @@ static void h3_free(void *owner)
 {
     struct h3 *h = owner;
     nghttp3_conn_del(h->http);
-    heap_fini(&h->ordered);
     free(h);
 }
 
@@ -375,7 +374,7 @@ static void conn_stream_unblocked(void *user, int64_t id, void *stream_user)
     if (id == h->control_id)
         h->control_blocked = false;
     else if (s && s->kind == H3_STREAM_WT)
-        h3_stream_make_ready(s);
+        h3_lane_put(s);
     else
         nghttp3_conn_unblock_stream(h->http, id);
     h3_touch(h);

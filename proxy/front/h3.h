@@ -47,6 +47,7 @@ struct h3_host;
 struct h3;
 struct h3_request;
 struct h3_stream;
+struct h3_lane;
 struct endpoint;
 
 struct h3_config {
@@ -94,6 +95,8 @@ struct h3_ops {
     void (*stream_stopped)(void *stream_user, uint64_t code);
     void (*stream_acked)(void *stream_user, size_t len, bool all);
     void (*streams_available)(void *user, bool unidirectional);
+    /* A stream of the lane has payload, and the lane no credit. May come again and again. */
+    void (*lane_starved)(void *lane_user);
     void (*datagram_received)(void *user, uint64_t session_id, const uint8_t *data, size_t len);
     void (*datagram_max_changed)(void *user);
     /* GOAWAY came in. */
@@ -155,10 +158,21 @@ void h3_request_stop(struct h3_request *r, uint64_t code);
 bool h3_datagram_send(struct h3_request *r, const void *data, size_t len);
 size_t h3_datagram_max(const struct h3_request *r);
 
+/* A session's share of what the connection sends: lanes take turns, whatever their streams' orders
+ * are. Released once; its streams may then still have something to send. */
+struct h3_lane *h3_lane_new(struct h3 *h, void *lane_user);
+void h3_lane_release(struct h3_lane *l);
+/* From now on the lane may send so many bytes of payload; before, there is no limit. */
+void h3_lane_limit(struct h3_lane *l, uint64_t credit);
+/* And so many more. */
+void h3_lane_grant(struct h3_lane *l, uint64_t more);
+
 /* Opens a WebTransport stream; its header goes out with the next flush. NULL if the peer's limit is
  * reached. */
-struct h3_stream *h3_stream_open(struct h3 *h, uint64_t session_id, bool unidirectional,
+struct h3_stream *h3_stream_open(struct h3_lane *l, uint64_t session_id, bool unidirectional,
                                  void *stream_user);
+/* A stream of the peer's belongs to this lane. Nothing can be written on it before. */
+void h3_stream_join(struct h3_stream *s, struct h3_lane *l);
 void h3_stream_set_user(struct h3_stream *s, void *stream_user);
 size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len);
 void h3_stream_end(struct h3_stream *s);

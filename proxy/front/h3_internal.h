@@ -7,6 +7,7 @@
  *     h3_message.c  the header fields of one message
  *     h3_request.c  requests: nghttp3's callbacks, the CONNECT stream's body, HTTP datagrams
  *     h3_stream.c   WebTransport streams
+ *     h3_lane.c     whose turn it is to send
  *     h3_send.c     what goes out next
  */
 #ifndef FRONT_H3_INTERNAL_H
@@ -33,6 +34,7 @@
 
 TAILQ_HEAD(h3_stream_list, h3_stream);
 TAILQ_HEAD(h3_request_list, h3_request);
+TAILQ_HEAD(h3_lane_list, h3_lane);
 
 struct h3_host {
     struct env *env;
@@ -81,11 +83,25 @@ struct h3 {
     size_t header_bytes; /* of all unfinished messages together */
 
     struct h3_stream_list streams;    /* all there are */
-    struct heap ordered;              /* streams with something to send and a send order */
-    struct h3_stream_list ready;      /* those without; they share what the others leave */
+    struct h3_lane_list lanes;        /* those with something to send */
     uint64_t turn;                    /* counts up: among equals the one that waited longest */
     struct h3_request_list requests;  /* all there are */
     struct h3_request_list datagrams; /* those with datagrams to send */
+};
+
+#define H3_LANE_UNLIMITED UINT64_MAX
+
+struct h3_lane {
+    struct h3 *h3;
+    void *user; /* NULL once released */
+    TAILQ_ENTRY(h3_lane) in_lanes;
+    struct turn_grave grave;
+    size_t streams;
+    struct heap ordered;           /* streams with something to send and a send order */
+    struct h3_stream_list ready;   /* those without; they share what the others leave */
+    struct h3_stream_list starved; /* those that wait for credit */
+    size_t run;                    /* bytes sent since its turn has come */
+    uint64_t credit;               /* payload that it may send, or UNLIMITED */
 };
 
 enum h3_stream_kind {
@@ -100,9 +116,10 @@ struct h3_stream {
     int64_t id;
     void *user;
     enum h3_stream_kind kind;
+    struct h3_lane *lane; /* NULL while its session is not known */
     TAILQ_ENTRY(h3_stream) in_all, in_ready;
     struct heap_node in_ordered;
-    bool is_ready;
+    bool is_ready, is_starved;
     size_t run; /* bytes sent since its turn has come */
     bool has_order;
     uint64_t order; /* smaller is sent first */
@@ -222,10 +239,6 @@ void h3_request_lone_end(struct h3 *h, int64_t id, bool waits);
 struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local);
 void h3_stream_free(struct h3_stream *s);
 void h3_stream_become_wt(struct h3_stream *s);
-void h3_stream_make_ready(struct h3_stream *s);
-void h3_stream_not_ready(struct h3_stream *s);
-/* The one whose turn it is, or NULL. */
-struct h3_stream *h3_stream_first_ready(const struct h3 *h);
 /* Bytes or FIN of the peer's. */
 void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin);
 void h3_stream_acked(struct h3_stream *s, size_t len, bool fin);
@@ -235,6 +248,23 @@ void h3_stream_finish(struct h3_stream *s); /* QUIC has closed it */
 /* Bytes that may be offered to QUIC now, and whether the end may come with them. */
 size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t count, bool *fin);
 void h3_stream_sent(struct h3_stream *s, size_t len, bool fin);
+
+/* It has payload to send, and only its lane's credit is missing. */
+bool h3_stream_wants_credit(const struct h3_stream *s);
+
+/* h3_lane.c */
+void h3_lane_enter(struct h3_lane *l, struct h3_stream *s);
+void h3_lane_leave(struct h3_stream *s);
+/* If it has something to send that may go out, its turn will come. */
+void h3_lane_put(struct h3_stream *s);
+void h3_lane_take(struct h3_stream *s);
+/* The one whose turn it is, or NULL. */
+struct h3_stream *h3_lane_first(const struct h3 *h);
+/* Payload that the stream's lane may send now. */
+size_t h3_lane_room(const struct h3_stream *s);
+void h3_lane_spend(struct h3_stream *s, size_t len);
+/* So much of it, header and all, is in a packet: the next turn may be another one's. */
+void h3_lane_sent(struct h3_stream *s, size_t len);
 
 /* h3_send.c */
 bool h3_pull(void *user, struct conn_piece *piece);

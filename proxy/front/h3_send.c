@@ -1,7 +1,7 @@
 /*
  * h3_send - what goes out next. The one place that knows the order: our control stream, HTTP/3
- * (answers, capsules, QPACK), datagrams, WebTransport streams. Datagrams come after the answer
- * because a browser drops those that reach it before the 200.
+ * (answers, capsules, QPACK), datagrams, WebTransport streams (h3_lane.c). Datagrams come after the
+ * answer because a browser drops those that reach it before the 200.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -14,7 +14,6 @@
 /* Tags of pieces that are not a stream's; a WebTransport stream's tag is the stream. */
 static char tag_control, tag_http, tag_datagram;
 
-#define RUN    8192 /* bytes of one stream before the next one's turn */
 #define SLICES (sizeof(((struct conn_piece *)0)->slices) / sizeof(struct iovec))
 
 static bool pull_control(struct h3 *h, struct conn_piece *piece)
@@ -65,12 +64,13 @@ static bool pull_datagram(struct h3 *h, struct conn_piece *piece)
 static bool pull_stream(struct h3 *h, struct conn_piece *piece)
 {
     struct h3_stream *s;
-    while ((s = h3_stream_first_ready(h)) != NULL) {
+    while ((s = h3_lane_first(h)) != NULL) {
         *piece = (struct conn_piece){.stream_id = s->id, .tag = s};
         piece->count = h3_stream_offer(s, piece->slices, SLICES, &piece->fin);
         if (piece->count > 0 || piece->fin)
             return true;
-        h3_stream_not_ready(s);
+        h3_lane_take(s);
+        h3_lane_put(s); /* perhaps it waits for credit now */
     }
     return false;
 }
@@ -123,30 +123,18 @@ static size_t piece_len(const struct conn_piece *piece)
     return n;
 }
 
-static bool has_more(const struct h3_stream *s)
-{
-    struct iovec slice;
-    bool fin;
-    return h3_stream_offer(s, &slice, 1, &fin) > 0 || fin;
-}
-
-/* A stream's turn is some packets long. With one packet each, whoever receives very many streams
- * would have very many small pieces to handle. */
 static void pulled_stream(struct h3_stream *s, const struct conn_piece *piece,
                           enum conn_taken taken, size_t len)
 {
     if (taken == CONN_TAKEN) {
         h3_stream_sent(s, len, piece->fin && len == piece_len(piece));
-        s->run += len;
-        if (s->run < RUN && has_more(s))
-            return;
+        h3_lane_sent(s, len);
+        return;
     }
     s->run = 0;
-    h3_stream_not_ready(s);
+    h3_lane_take(s);
     if (taken == CONN_GONE)
         s->send_over = true;
-    if (taken == CONN_TAKEN)
-        h3_stream_make_ready(s); /* behind the others, if there is more */
 }
 
 void h3_pulled(void *user, const struct conn_piece *piece, enum conn_taken taken, size_t len)

@@ -51,7 +51,7 @@ static void reset_now(struct h3_stream *s)
 {
     timer_stop(env_of(s)->timers, &s->header_timer);
     s->send_over = true;
-    h3_stream_not_ready(s);
+    h3_lane_take(s);
     cut_out(s, 0);
     if (!s->closed && !s->h3->dead)
         conn_stream_reset(s->h3->conn, s->id, s->reset_code);
@@ -113,7 +113,7 @@ static void free_memory(void *owner)
 void h3_stream_free(struct h3_stream *s)
 {
     struct h3 *h = s->h3;
-    h3_stream_not_ready(s);
+    h3_lane_leave(s);
     timer_stop(env_of(s)->timers, &s->header_timer);
     TAILQ_REMOVE(&h->streams, s, in_all);
     release_kept(s, s->kept);
@@ -133,15 +133,17 @@ void h3_stream_become_wt(struct h3_stream *s)
     env->stats->streams_opened++;
 }
 
-struct h3_stream *h3_stream_open(struct h3 *h, uint64_t session_id, bool unidirectional,
+struct h3_stream *h3_stream_open(struct h3_lane *l, uint64_t session_id, bool unidirectional,
                                  void *stream_user)
 {
+    struct h3 *h = l->h3;
     int64_t id;
     if (h->dead || !conn_stream_open(h->conn, unidirectional, &id, NULL))
         return NULL;
     struct h3_stream *s = h3_stream_new(h, id, true);
     conn_stream_set_user(h->conn, id, s);
     h3_stream_become_wt(s);
+    h3_lane_enter(l, s);
     s->user = stream_user;
     uint8_t header[2 * VARINT_SIZE_MAX];
     s->header_len = varint_write(header, unidirectional ? WT_STREAM_TYPE_UNI : WT_STREAM_TYPE_BIDI);
@@ -149,8 +151,13 @@ struct h3_stream *h3_stream_open(struct h3 *h, uint64_t session_id, bool unidire
     s->out.limit += s->header_len; /* the limit is the holder's: payload only */
     if (sendq_write(&s->out, header, s->header_len) != s->header_len)
         abort();
-    h3_stream_make_ready(s);
+    h3_lane_put(s);
     return s;
+}
+
+void h3_stream_join(struct h3_stream *s, struct h3_lane *l)
+{
+    h3_lane_enter(l, s);
 }
 
 void h3_stream_set_user(struct h3_stream *s, void *stream_user)
@@ -163,7 +170,7 @@ size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len)
     if (s->send_over || s->fin_wanted || s->reset_wanted)
         return 0;
     size_t n = sendq_write(&s->out, data, len);
-    h3_stream_make_ready(s);
+    h3_lane_put(s);
     return n;
 }
 
@@ -172,7 +179,7 @@ void h3_stream_end(struct h3_stream *s)
     if (s->send_over || s->reset_wanted)
         return;
     s->fin_wanted = true;
-    h3_stream_make_ready(s);
+    h3_lane_put(s);
 }
 
 void h3_stream_reset(struct h3_stream *s, uint64_t code)
@@ -257,10 +264,36 @@ void h3_stream_finish(struct h3_stream *s)
         sendq_acked(&s->out, sendq_held(&s->out)); /* QUIC asks for nothing any more */
         release_kept(s, s->kept);
     }
-    h3_stream_not_ready(s);
+    h3_lane_take(s);
     timer_stop(env_of(s)->timers, &s->header_timer);
     if (s->released)
         end_life(s);
+}
+
+static size_t header_unsent(const struct h3_stream *s)
+{
+    return s->out.sent < s->header_len ? s->header_len - (size_t)s->out.sent : 0;
+}
+
+bool h3_stream_wants_credit(const struct h3_stream *s)
+{
+    return !s->send_over && !s->fin_sent && !s->reset_wanted && h3_lane_room(s) == 0 &&
+           sendq_unsent(&s->out) > header_unsent(s);
+}
+
+/* Leaves at most so many bytes; returns how many are left. */
+static size_t cut(struct iovec *slices, size_t *count, size_t most)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < *count; i++) {
+        if (slices[i].iov_len >= most - sum) {
+            slices[i].iov_len = most - sum;
+            *count = i + (slices[i].iov_len > 0);
+            return most;
+        }
+        sum += slices[i].iov_len;
+    }
+    return sum;
 }
 
 /* Unsent header bytes go out even when a reset waits; payload then does not. The end of a stream
@@ -274,15 +307,12 @@ size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t c
     if (s->reset_wanted) {
         if (s->out.sent >= s->header_len || sendq_peek(&s->out, slices, 1) == 0)
             return 0;
-        size_t missing = s->header_len - (size_t)s->out.sent;
-        if (slices[0].iov_len > missing)
-            slices[0].iov_len = missing;
-        return 1;
+        size_t n = 1;
+        cut(slices, &n, header_unsent(s));
+        return n;
     }
-    size_t n = sendq_peek(&s->out, slices, count);
-    size_t offered = 0;
-    for (size_t i = 0; i < n; i++)
-        offered += slices[i].iov_len;
+    size_t n = sendq_peek(&s->out, slices, count), room = h3_lane_room(s);
+    size_t offered = cut(slices, &n, room < SIZE_MAX ? room + header_unsent(s) : SIZE_MAX);
     bool lone_header = s->out.end == s->header_len && s->out.base < s->header_len;
     *fin = s->fin_wanted && offered == sendq_unsent(&s->out) && !lone_header;
     return n;
@@ -290,54 +320,19 @@ size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t c
 
 void h3_stream_sent(struct h3_stream *s, size_t len, bool fin)
 {
+    size_t header = header_unsent(s);
+    h3_lane_spend(s, len > header ? len - header : 0);
     sendq_sent(&s->out, len);
     s->fin_sent |= fin;
-}
-
-void h3_stream_make_ready(struct h3_stream *s)
-{
-    struct iovec slice;
-    bool fin;
-    if (s->is_ready || s->kind != H3_STREAM_WT || s->h3->dead)
-        return;
-    if (h3_stream_offer(s, &slice, 1, &fin) == 0 && !fin)
-        return;
-    s->is_ready = true;
-    if (s->has_order)
-        heap_put(&s->h3->ordered, &s->in_ordered, s->order, s->h3->turn++);
-    else
-        TAILQ_INSERT_TAIL(&s->h3->ready, s, in_ready);
-    h3_touch(s->h3);
-}
-
-void h3_stream_not_ready(struct h3_stream *s)
-{
-    if (!s->is_ready)
-        return;
-    s->is_ready = false;
-    if (s->has_order)
-        heap_take(&s->h3->ordered, &s->in_ordered);
-    else
-        TAILQ_REMOVE(&s->h3->ready, s, in_ready);
-}
-
-struct h3_stream *h3_stream_first_ready(const struct h3 *h)
-{
-    struct heap_node *first = heap_first(&h->ordered);
-    if (!first)
-        return TAILQ_FIRST(&h->ready);
-    return (struct h3_stream *)(void *)((char *)first - offsetof(struct h3_stream, in_ordered));
 }
 
 /* The largest order is the smallest key. */
 void h3_stream_set_order(struct h3_stream *s, int64_t send_order)
 {
-    bool was_ready = s->is_ready;
-    h3_stream_not_ready(s);
+    h3_lane_take(s);
     s->has_order = true;
     s->order = (uint64_t)INT64_MAX - (uint64_t)send_order;
-    if (was_ready)
-        h3_stream_make_ready(s);
+    h3_lane_put(s);
 }
 
 void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
@@ -366,7 +361,7 @@ void h3_stream_acked(struct h3_stream *s, size_t len, bool fin)
     if (s->reset_wanted)
         return;
     s->send_over |= fin;
-    h3_stream_make_ready(s); /* an end that waited for the header */
+    h3_lane_put(s); /* an end that waited for the header */
     if (!s->released && (len > of_header || fin))
         ops_of(s)->stream_acked(s->user, len - of_header, fin);
 }
@@ -384,7 +379,7 @@ void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code)
 {
     bool was_over = s->send_over || s->reset_wanted;
     s->send_over = true;
-    h3_stream_not_ready(s);
+    h3_lane_take(s);
     header_known(s); /* it is: who stops a stream knows it */
     cut_out(s, 0);
     if (!was_over && !s->released)

@@ -179,6 +179,11 @@ static void h3_datagram_received(void *user, uint64_t session_id, const uint8_t 
         keep_datagram(c, session_id, data, len);
 }
 
+static void h3_lane_starved(void *lane_user)
+{
+    (void)lane_user; /* lanes have no limits yet */
+}
+
 static void h3_datagram_max_changed(void *user)
 {
     struct wt_conn *c = user;
@@ -223,6 +228,7 @@ const struct h3_ops wt_h3_ops = {
     .stream_stopped = wt_stream_peer_stopped,
     .stream_acked = wt_stream_was_acked,
     .streams_available = h3_streams_available,
+    .lane_starved = h3_lane_starved,
     .datagram_received = h3_datagram_received,
     .datagram_max_changed = h3_datagram_max_changed,
     .goaway_received = h3_goaway_received,

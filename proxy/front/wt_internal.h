@@ -70,6 +70,7 @@ enum wt_state {
 struct wt_session {
     struct wt_conn *conn;
     struct h3_request *request; /* NULL once QUIC has finished with it */
+    struct h3_lane *lane;
     uint64_t id;
     void *user;
     LIST_ENTRY(wt_session) entry;

@@ -80,6 +80,7 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
     turn_untouch(env_of(s)->turn, &s->deliver);
     while ((st = TAILQ_FIRST(&s->streams)) != NULL)
         wt_stream_kill(st, wire_code);
+    h3_lane_release(s->lane);
     dgramq_fini(&s->early_datagrams);
     if (s->request)
         h3_request_set_user(s->request, NULL);
@@ -214,6 +215,7 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
     struct stats *stats = c->host->env->stats;
     s->conn = c;
     s->state = state;
+    s->lane = h3_lane_new(c->h3, s);
     TAILQ_INIT(&s->streams);
     dgramq_init(&s->early_datagrams, EARLY_DATAGRAMS, EARLY_DATAGRAM_BYTES, &stats->datagrams,
                 &stats->datagrams_dropped, conn_memory(h3_conn(c->h3)));

@@ -112,6 +112,7 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         keep_early(c, st);
         return;
     }
+    h3_stream_join(h3, s->lane);
     TAILQ_INSERT_TAIL(&s->streams, st, entry);
     if (s->state == WT_OPEN && !s->delivering)
         wt_stream_deliver(st);
@@ -126,6 +127,7 @@ void wt_stream_adopt(struct wt_session *s)
             continue;
         unlink_stream(st);
         st->session = s;
+        h3_stream_join(st->h3, s->lane);
         TAILQ_INSERT_TAIL(&s->streams, st, entry);
     }
 }
@@ -208,7 +210,7 @@ struct wt_stream *wt_stream_open(struct wt_session *s, bool unidirectional, void
 {
     assert(s->state == WT_OPEN);
     struct wt_stream *st = stream_new(s->conn, unidirectional);
-    st->h3 = h3_stream_open(s->conn->h3, s->id, unidirectional, st);
+    st->h3 = h3_stream_open(s->lane, s->id, unidirectional, st);
     if (!st->h3) {
         free(st);
         return NULL;

@@ -1,6 +1,7 @@
 /*
  * test_tls_hello - which ClientHello looks like Safari's.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "cmocka_all.h"
