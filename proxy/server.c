@@ -285,6 +285,7 @@ static struct upstream_config upstream_config_of(const struct server *s)
     return (struct upstream_config){.address = b->addresses.at[0],
                                     .connect_timeout_ns = b->connect_timeout,
                                     .linger_timeout_ns = b->linger_timeout,
+                                    .frame_timeout_ns = FRAME_TIMEOUT,
                                     .max_frame = b->max_frame,
                                     .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
                                     .read_budget = READ_BUDGET};

@@ -14,7 +14,6 @@
 
 #include "base/stats.h"
 
-#define STARVED_NS    (20 * NS_PER_MS)
 #define RECEIPT_BYTES 16384 /* a receipt that stands for so many is not added to */
 
 static void touch(struct link *l)
@@ -50,6 +49,9 @@ static void end_link(struct link *l, enum fault fault, int error, const char *te
     l->state = LINK_ENDED;
     timer_stop(l->shared->env->timers, &l->linger);
     timer_stop(l->shared->env->timers, &l->starved);
+    timer_stop(l->shared->env->timers, &l->more);
+    link_stop_starving(l);
+    link_end_exemption(l);
     snprintf(l->end_text, sizeof l->end_text, "%s", text);
     l->end = (struct link_end){fault, error, l->end_text};
     touch(l);
@@ -93,13 +95,14 @@ bool link_wants_read(const struct link *l)
 {
     if (l->eof_seen)
         return false;
-    return l->state == LINK_FINISHING || (l->state == LINK_OPEN && !l->paused && !l->refused);
+    return l->state == LINK_FINISHING ||
+           (l->state == LINK_OPEN && !l->paused && !l->refused && !l->behind);
 }
 
 static void want(struct link *l)
 {
     if (l->sock)
-        sock_want(l->sock, link_wants_read(l), l->staged > l->sent);
+        sock_want(l->sock, link_wants_read(l) && !l->starving, l->staged > l->sent);
 }
 
 /* --- out --- */
@@ -119,12 +122,6 @@ static bool take_stage(struct link *l)
     assert(l->stage);
     touch(l);
     return true;
-}
-
-static void starved_fired(void *owner)
-{
-    struct link *l = owner;
-    l->ops->writable(l->user);
 }
 
 size_t link_room(struct link *l)
@@ -303,12 +300,37 @@ static void write_out(struct link *l)
         l->ops->writable(l->user);
 }
 
-static void sock_readable(void *user)
+/* The socket's turn, once in a turn of the loop. */
+static void read_in(struct link *l)
 {
-    struct link *l = user;
+    l->frames = 0;
+    l->behind = false;
     link_read_in(l);
     link_check_hang_up(l);
     want(l);
+}
+
+static void sock_readable(void *user)
+{
+    read_in(user);
+}
+
+static void more_fired(void *owner)
+{
+    read_in(owner);
+}
+
+static void starved_fired(void *owner)
+{
+    struct link *l = owner;
+    l->ops->writable(l->user);
+    if (l->starving)
+        read_in(l);
+}
+
+static void unfinished_fired(void *owner)
+{
+    end_link(owner, FAULT_MEMORY_FRAME, 0, "memory is short, and a frame was not finished in time");
 }
 
 static void sock_writable(void *user)
@@ -366,6 +388,8 @@ static void flush(void *owner)
     }
     if (l->state == LINK_OPEN)
         link_deliver_part(l);
+    else if (l->state == LINK_FINISHING)
+        link_drop_part(l);
     write_out(l);
     if (l->write_gone && link_wants_read(l))
         link_read_in(l);
@@ -393,6 +417,8 @@ struct link *link_open(struct link_shared *shared, const struct link_ops *ops, v
     l->user = user;
     l->memory = memory;
     timer_init(&l->starved, starved_fired, l);
+    timer_init(&l->more, more_fired, l);
+    timer_init(&l->unfinished, unfinished_fired, l);
     turn_flush_init(&l->flush, TURN_BACK, flush, l);
     timer_init(&l->linger, linger_fired, l);
     shared->links++;
@@ -404,6 +430,7 @@ struct link *link_open(struct link_shared *shared, const struct link_ops *ops, v
 void link_pause(struct link *l)
 {
     l->paused = true;
+    link_stop_starving(l);
     want(l);
 }
 
@@ -427,6 +454,7 @@ void link_finish(struct link *l)
     if (l->state != LINK_OPEN)
         return;
     l->state = LINK_FINISHING;
+    link_stop_starving(l);
     l->receipt_count = 0;
     struct timers *timers = l->shared->env->timers;
     timer_set(timers, &l->linger, timers_now(timers) + l->shared->linger_timeout_ns);

@@ -11,10 +11,10 @@
  *      0       sent                    open                       staged      size
  *      |--------|---- whole frames -----|---- frame, may grow ------|...room...|
  *
- * In: the socket is read to EAGAIN, at most read_budget bytes a turn, and each whole frame is
- * handed up. What a frame begins with is read into a buffer that all links of an upstream share;
- * a link holds a buffer of its own only while a frame is incomplete, or was read before a pause.
- * A paused link reads nothing but still notices that the application hung up.
+ * In: the socket is read to EAGAIN, at most read_budget bytes and LINK_FRAMES_A_TURN frames a turn,
+ * and each whole frame is handed up. What a frame begins with is read into a buffer that all links
+ * of an upstream share; a link holds a buffer of its own only while a frame is incomplete, or was
+ * read before a pause. A paused link reads nothing but still notices that the application hung up.
  *
  * Upcalls come from the loop's socket events and from the turn's flush. closed() comes exactly
  * once, last, and the link is freed at the turn's end.
@@ -25,6 +25,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <uv.h>
 
 #include "base/env.h"
@@ -34,7 +35,8 @@ struct budget;
 struct dial_target;
 struct link;
 
-#define LINK_SPARE_STAGES 8
+#define LINK_SPARE_STAGES  8
+#define LINK_FRAMES_A_TURN 1024
 
 /* What all links of one upstream share. Filled in by upstream.c. */
 struct link_shared {
@@ -43,6 +45,7 @@ struct link_shared {
     const struct dial_target *target;
     uint64_t connect_timeout_ns;
     uint64_t linger_timeout_ns;
+    uint64_t frame_timeout_ns;
     size_t max_frame;
     size_t stage_size;
     size_t read_budget;
@@ -53,12 +56,14 @@ struct link_shared {
     uint8_t *spare_part; /* a large buffer for an incomplete frame, or NULL */
     size_t spare_part_size;
     size_t links;
+    TAILQ_HEAD(link_list, link) starving; /* wait for memory for a frame, in turn */
+    struct link *exempt;                  /* gets it in any case; or NULL. See link_in.c */
 };
 
 struct link_end {
-    enum fault
-        fault; /* NONE: we closed it. BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_LOST */
-    int error; /* errno, 0 at EOF */
+    enum fault fault; /* NONE: we closed it. BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT,
+                         BACKEND_LOST, MEMORY_FRAME */
+    int error;        /* errno, 0 at EOF */
     const char
         *text; /* a sentence for the log: "connect to unix:/run/app.sock: No such file ..." */
 };

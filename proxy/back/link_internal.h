@@ -7,6 +7,8 @@
 #ifndef BACK_LINK_INTERNAL_H
 #define BACK_LINK_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "back/dial.h"
 #include "back/link.h"
 #include "back/sock.h"
@@ -14,7 +16,8 @@
 #include "base/timers.h"
 #include "base/turn.h"
 
-#define LENGTH_SIZE 4 /* of a frame's length */
+#define LENGTH_SIZE 4                /* of a frame's length */
+#define STARVED_NS  (20 * NS_PER_MS) /* who was refused memory asks again */
 
 enum link_state {
     LINK_NEW, /* the dial begins with the next flush */
@@ -58,8 +61,15 @@ struct link {
     uint8_t *part; /* read and not handed up yet: part_begin to part_end */
     size_t part_begin, part_end, part_size;
 
+    size_t frames; /* handed up in this turn */
+    bool behind;   /* the rest is another turn's: more fires in that */
+    struct timer more;
+
     struct budget *memory;
-    struct timer starved; /* asks again for memory for a stage */
+    struct timer starved; /* asks again for memory, for a stage or for a frame that comes in */
+    bool starving;        /* for the latter; in shared->starving */
+    TAILQ_ENTRY(link) starving_entry;
+    struct timer unfinished; /* while exempt */
     struct turn_flush flush;
     struct turn_grave grave;
     struct timer linger;
@@ -80,8 +90,11 @@ void link_read_in(struct link *l);
 /* Hands up what was kept. Only an incomplete frame, or frames after a pause, stay. */
 void link_deliver_part(struct link *l);
 void link_drop_part(struct link *l);
-/* While paused: if nothing is left to be read, then nothing more will come. Otherwise that is read
- * first, when there is credit for it. */
+/* It does not wait for memory for a frame, or not any more. */
+void link_stop_starving(struct link *l);
+void link_end_exemption(struct link *l);
+/* While paused or waiting for memory: if nothing is left to be read, then nothing more will come.
+ * Otherwise that is read first, when there is credit for it. */
 void link_check_hang_up(struct link *l);
 
 #endif

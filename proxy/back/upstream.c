@@ -32,6 +32,7 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
         .target = &u->target,
         .connect_timeout_ns = config->connect_timeout_ns,
         .linger_timeout_ns = config->linger_timeout_ns,
+        .frame_timeout_ns = config->frame_timeout_ns,
         .max_frame = config->max_frame,
         .stage_size = config->stage_size,
         .read_budget = config->read_budget,
@@ -39,6 +40,7 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
         .read_size = READ_SIZE,
     };
     assert(u->shared.read_buffer);
+    TAILQ_INIT(&u->shared.starving);
     return u;
 }
 

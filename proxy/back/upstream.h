@@ -17,9 +17,10 @@ struct upstream_config {
     const char *address; /* "unix:PATH" or "tcp:HOST:PORT"; IPv6 hosts in brackets. Copied. */
     uint64_t connect_timeout_ns; /* a full backlog (EAGAIN) is retried within it */
     uint64_t linger_timeout_ns;
-    size_t max_frame;   /* bytes; larger frames are refused */
-    size_t stage_size;  /* bytes staged for one application socket */
-    size_t read_budget; /* bytes read from one application socket in one turn */
+    uint64_t frame_timeout_ns; /* to finish a large frame, where memory is short */
+    size_t max_frame;          /* bytes; larger frames are refused */
+    size_t stage_size;         /* bytes staged for one application socket */
+    size_t read_budget;        /* bytes read from one application socket in one turn */
 };
 
 /* NULL if address cannot be understood; *error then says why (static text). Names are resolved at

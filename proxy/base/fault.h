@@ -61,6 +61,8 @@ enum fault_reach {
       "the application neither accepted nor rejected in time")                                     \
     X(BACKEND_STALLED, "backend_stalled", BACKEND,                                                 \
       "the application sent beyond its credit and the client did not read in time")                \
+    X(MEMORY_FRAME, "memory_frame", BACKEND,                                                       \
+      "memory was short and the application did not finish a frame in time")                       \
     X(BACKEND_PROTOCOL, "backend_protocol", BACKEND, "the application broke the protocol")         \
     X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
     X(MEMORY_SESSION, "memory_session", SESSION, "there was no memory left for another session")   \

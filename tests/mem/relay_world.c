@@ -32,6 +32,7 @@ struct rworld_config rworld_defaults(void)
                   .lost_code = 0x1234},
         .upstream = {.connect_timeout_ns = CONNECT_NS,
                      .linger_timeout_ns = 3 * NS_PER_S,
+                     .frame_timeout_ns = 20 * NS_PER_S,
                      .max_frame = 1 << 20,
                      .stage_size = 128 << 10,
                      .read_budget = 256 << 10},

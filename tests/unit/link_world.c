@@ -83,6 +83,7 @@ static void tick(uv_timer_t *timer)
 void world_step(struct world *w)
 {
     uv_run(&w->loop, UV_RUN_ONCE);
+    w->now++; /* what a timer puts off is due in the next step */
     timers_run(w->env.timers);
     turn_end(&w->turn);
 }
@@ -93,6 +94,7 @@ struct upstream *world_upstream(struct world *w, const char *address)
         .address = address,
         .connect_timeout_ns = 5 * NS_PER_S,
         .linger_timeout_ns = 2 * NS_PER_S,
+        .frame_timeout_ns = 5 * NS_PER_S,
         .max_frame = MAX_FRAME,
         .stage_size = STAGE_SIZE,
         .read_budget = 256 << 10,

@@ -88,6 +88,7 @@ static struct worker_config config_of(unsigned index)
         .upstream = {.address = "unix:/nonexistent",
                      .max_frame = 1 << 20,
                      .stage_size = 1 << 18,
+                     .frame_timeout_ns = 1000000000,
                      .read_budget = 1 << 18},
         .relay = {.stream_window = 1 << 18,
                   .session_window = 1 << 20,
