@@ -37,6 +37,8 @@ enum { SESSIONS_AUTO_MAX = 100000 };
 enum { FORCE_MS = 1000, RENEWAL_MS = 60 * 1000 };
 
 enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
+/* For an application to finish a large frame where memory is short: see back/link_in.c. */
+#define FRAME_TIMEOUT (30 * NS_PER_S)
 
 struct server {
     const struct config *config;
