@@ -23,6 +23,7 @@
 #include "address.h"
 #include "admin.h"
 #include "base/hostport.h"
+#include "base/timers.h"
 #include "certificate.h"
 #include "front/steering.h"
 #include "front/tls.h"
