@@ -327,7 +327,7 @@ static void streams_take_turns(void **state)
         peer_send(peer_open(pair_server_session(p), true), bytes, 60 * KIB, 0, true);
     assert_true(pair_run(p, client_knows_two));
     struct peer_session *c = p->client_session;
-    assert_in_range(c->streams[0]->len, turn - packet, turn + packet);
+    assert_true(c->streams[0]->len >= turn - packet && c->streams[0]->len <= turn + packet);
     assert_true(pair_run(p, client_has_one_whole));
     assert_int_equal(c->stream_count, 4);
     for (int i = 0; i < 4; i++)
@@ -502,7 +502,7 @@ static void datagrams_go_both_ways(void **state)
     (void)state;
     struct pair *p = pair_open(1, false, PEER_ECHO);
     size_t max = wt_datagram_max(p->client_session->wt);
-    assert_in_range(max, 1000, 2000);
+    assert_true(max >= 1000 && max <= 2000);
     uint8_t *bytes = pattern(max + 1, 5);
     p->wanted = 1;
     assert_true(wt_datagram_send(p->client_session->wt, bytes, max));

@@ -49,7 +49,7 @@ static void test_localhost_is_every_loopback_address(void **state)
     size_t count = address_resolve("localhost:7", a, 4, error, sizeof(error));
 
     (void)state;
-    assert_in_range(count, 1, 2); /* 1 without IPv6 */
+    assert_true(count >= 1 && count <= 2); /* 1 without IPv6 */
     address_host(&a[count - 1], host);
     assert_string_equal(host, "127.0.0.1");
     assert_int_equal(address_port(&a[count - 1]), 7);

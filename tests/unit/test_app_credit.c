@@ -256,7 +256,7 @@ static void test_the_limit(void **state)
     echo(w, 0, 1000);
     for (uint64_t id = 2; room(0) > 0; id += 4)
         fill(w, id);
-    assert_in_range(client.all_sent, LIMIT, LIMIT + 1000);
+    assert_true(client.all_sent >= LIMIT && client.all_sent <= LIMIT + 1000);
     sluice_stream_stop(app.streams[2], 0);
     hear_all(w);
     assert_int_equal(client.said, MESSAGE_STREAM_STOP);
@@ -321,7 +321,7 @@ static void test_more_than_the_limit_is_refused(void **state)
             step(w);
         }
     check_refused(w);
-    assert_in_range(client.all_sent, LIMIT, 3ull * LIMIT);
+    assert_true(client.all_sent >= LIMIT && client.all_sent <= 3ull * LIMIT);
 }
 
 /* A client that does not read one stream holds up that one alone. */

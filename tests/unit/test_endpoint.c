@@ -270,7 +270,7 @@ static void strangers_are_reset_but_not_without_end(void **state)
     endpoint_reset_token(f->e, id, sizeof(id), token);
     receive(f, packet, short_packet(packet, id, 100), 0);
     assert_int_equal(f->sent_count, 1);
-    assert_in_range(f->sent_len, 21, 99);
+    assert_true(f->sent_len >= 21 && f->sent_len <= 99);
     assert_int_equal(f->sent[0] & 0xc0, 0x40);
     assert_memory_equal(f->sent + f->sent_len - sizeof(token), token, sizeof(token));
     /* always shorter than what asks for it, so nothing for the shortest */

@@ -73,7 +73,7 @@ static void test_is_bounded(void **state)
 
     for (int i = 0; i < 100; i++)
         fitted += put(in, 7, 1000);
-    assert_in_range(fitted, 5, 9);
+    assert_true(fitted >= 5 && fitted <= 9);
     assert_true(inbox_wish(in, 1)); /* a wish always has room */
     assert_int_equal(inbox_take(in, packet_received), 1);
     assert_int_equal(received, fitted);

@@ -43,7 +43,7 @@ static void whole_frames_go_out_with_one_flush(void **state)
 static void an_open_frame_grows_until_it_is_written(void **state)
 {
     struct world *w = *state;
-    int app = world_connected(w), key, other;
+    int app = world_connected(w), key = 0, other = 0;
     link_open_frame(w->link, &key, "HEAD", 4);
     assert_true(link_extends(w->link, &key));
     assert_false(link_extends(w->link, &other));
@@ -77,7 +77,7 @@ static void an_open_frame_never_exceeds_max_frame(void **state)
                                            .stage_size = 4096,
                                            .read_budget = 4096};
     w->upstream = upstream_new(&w->env, &w->loop, &config, &error);
-    int app = world_connected(w), key;
+    int app = world_connected(w), key = 0;
     link_open_frame(w->link, &key, "HEAD", 4);
     assert_int_equal(link_append_room(w->link), 32 - 4 - 5);
     link_append(w->link, "0123456789", 10);
@@ -88,7 +88,7 @@ static void an_open_frame_never_exceeds_max_frame(void **state)
 static void the_stage_is_bounded_and_drains(void **state)
 {
     struct world *w = *state;
-    int app = world_connected(w), key;
+    int app = world_connected(w), key = 0;
     uint8_t block[1000];
     memset(block, 7, sizeof block);
     size_t staged = 0;
@@ -310,7 +310,7 @@ static void an_allowed_eof_leaves_the_link_writable(void **state)
 static void finish_writes_all_and_waits_for_the_application(void **state)
 {
     struct world *w = *state;
-    int app = world_connected(w), key;
+    int app = world_connected(w), key = 0;
     link_send(w->link, "last", 4);
     link_receipt(w->link, &key, 4);
     link_finish(w->link);

@@ -312,7 +312,7 @@ static void fault_names_the_stream(void **state)
     message_decoder_free(d);
 }
 
-static void assert_uint_equal(struct message_uint a, struct message_uint b)
+static void assert_same_uint(struct message_uint a, struct message_uint b)
 {
     assert_int_equal(a.set, b.set);
     if (a.set)
@@ -342,8 +342,8 @@ static void absent_fields_get_their_defaults(void **state)
         struct message_fault fault;
         struct frame f = frame_of(expected[i].type, "", ABSENT);
         assert_true(message_decode(d, f.bytes, f.len, &m, &fault));
-        assert_uint_equal(m.code, expected[i].code);
-        assert_uint_equal(m.status, expected[i].status);
+        assert_same_uint(m.code, expected[i].code);
+        assert_same_uint(m.status, expected[i].status);
         assert_int_equal(m.data.len + m.reason.len + m.header_count, 0);
         message_decoder_free(d);
     }

@@ -23,7 +23,7 @@ static void assert_bytes_equal(const void *a, size_t a_len, const void *b, size_
         assert_memory_equal(a, b, a_len);
 }
 
-static void assert_uint_equal(struct message_uint a, struct message_uint b)
+static void assert_same_uint(struct message_uint a, struct message_uint b)
 {
     assert_int_equal(a.set, b.set);
     if (a.set)
@@ -33,14 +33,14 @@ static void assert_uint_equal(struct message_uint a, struct message_uint b)
 static void assert_messages_equal(const struct message *a, const struct message *b)
 {
     assert_int_equal(a->type, b->type);
-    assert_uint_equal(a->stream_id, b->stream_id);
-    assert_uint_equal(a->code, b->code);
-    assert_uint_equal(a->limit, b->limit);
-    assert_uint_equal(a->max_size, b->max_size);
-    assert_uint_equal(a->deadline_ms, b->deadline_ms);
-    assert_uint_equal(a->count, b->count);
-    assert_uint_equal(a->status, b->status);
-    assert_uint_equal(a->receive_window, b->receive_window);
+    assert_same_uint(a->stream_id, b->stream_id);
+    assert_same_uint(a->code, b->code);
+    assert_same_uint(a->limit, b->limit);
+    assert_same_uint(a->max_size, b->max_size);
+    assert_same_uint(a->deadline_ms, b->deadline_ms);
+    assert_same_uint(a->count, b->count);
+    assert_same_uint(a->status, b->status);
+    assert_same_uint(a->receive_window, b->receive_window);
     assert_true(a->send_order == b->send_order);
     assert_int_equal(a->stream_ended, b->stream_ended);
     assert_int_equal(a->end_stream, b->end_stream);
