@@ -1,9 +1,64 @@
 /*
- * The limit of sessions, and the door that shuts when the proxy drains. Pure. Calls nobody.
+ * Hosts and origins that are allowed, the limit of sessions, and the door that shuts when the proxy
+ * drains. Pure. Calls base/origin.
  */
 #include "gate.h"
 
 #include <assert.h>
+#include <string.h>
+
+#include "base/origin.h"
+
+static bool is_host_served(const struct gate_rules *rules, const char *authority)
+{
+    for (size_t i = 0; i < rules->host_count; i++)
+        if (origin_host_matches(rules->hosts[i], authority, strlen(authority)))
+            return true;
+    return rules->host_count == 0;
+}
+
+static bool is_origin_allowed(const struct gate_rules *rules, const struct header *origin)
+{
+    for (size_t i = 0; i < rules->origin_count; i++)
+        if (origin_matches(rules->origins[i], (const char *)origin->value, origin->value_len))
+            return true;
+    return rules->origin_count == 0;
+}
+
+static bool is_origin(const struct header *h)
+{
+    return h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0;
+}
+
+/* RFC 6454, section 7.3: there is one Origin at most. With two, each must be allowed. */
+enum fault gate_check(const struct gate_rules *rules, const char *authority,
+                      const struct header *headers, size_t count)
+{
+    bool found = false;
+    if (!is_host_served(rules, authority))
+        return FAULT_HOST;
+    for (size_t i = 0; i < count; i++) {
+        if (!is_origin(&headers[i]))
+            continue;
+        found = true;
+        if (!is_origin_allowed(rules, &headers[i]))
+            return FAULT_ORIGIN;
+    }
+    return rules->require_origin && !found ? FAULT_NO_ORIGIN : FAULT_NONE;
+}
+
+unsigned gate_status(enum fault fault)
+{
+    switch (fault) {
+    case FAULT_HOST:
+        return 421;
+    case FAULT_ORIGIN:
+    case FAULT_NO_ORIGIN:
+        return 403;
+    default:
+        return 503;
+    }
+}
 
 void gate_init(struct gate *g, size_t max)
 {

@@ -30,6 +30,7 @@
 #include "relay_internal.h"
 
 #define PATH_IN_LOG      256
+#define ORIGIN_IN_LOG    256
 #define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
 #define DATAGRAM_LARGEST 65535
 /* Acknowledged is not read: browsers throw away what the page has not read when a close arrives.
@@ -97,8 +98,7 @@ static void free_session(void *owner)
     free(s->end.reason);
     free(s->path);
     free(s->scope);
-    free(s->offered);
-    free(s->offered_text);
+    offer_free(&s->offer);
     free(s);
 }
 
@@ -475,28 +475,50 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
     return s;
 }
 
-static void refuse_at_gate(struct relay *r, struct wt_session *wt, enum fault fault)
+/* Of several the first; for the log. */
+static struct log_field origin_of(const struct wt_request *request)
 {
+    for (size_t i = 0; i < request->header_count; i++) {
+        const struct header *h = &request->headers[i];
+        if (h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0)
+            return log_bytes("origin", h->value,
+                             h->value_len < ORIGIN_IN_LOG ? h->value_len : ORIGIN_IN_LOG);
+    }
+    return log_text("origin", NULL);
+}
+
+static void refuse_at_gate(struct relay *r, struct wt_session *wt, const struct wt_request *request,
+                           enum fault fault)
+{
+    unsigned status = gate_status(fault);
     r->env->stats->faults[fault]++;
-    LOG(r->env->log, WARN, "session.refused", log_uint("status", 503),
-        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)));
+    LOG(r->env->log, WARN, "session.refused", log_uint("status", status),
+        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)),
+        log_text("host", request->authority), origin_of(request));
     wt_session_set_user(wt, NULL);
-    wt_refuse(wt, 503, NULL, 0, NULL, 0);
+    wt_refuse(wt, status, NULL, 0, NULL, 0);
+}
+
+static enum fault admit(struct relay *r, const struct wt_request *request)
+{
+    enum fault fault =
+        gate_check(&r->config.rules, request->authority, request->headers, request->header_count);
+    return fault == FAULT_NONE ? gate_admit(&r->gate) : fault;
 }
 
 static void requested(void *host_user, struct wt_session *wt, const struct wt_request *request)
 {
     struct relay *r = host_user;
-    enum fault fault = gate_admit(&r->gate);
+    enum fault fault = admit(r, request);
     if (fault != FAULT_NONE) {
-        refuse_at_gate(r, wt, fault);
+        refuse_at_gate(r, wt, request, fault);
         return;
     }
     struct session *s = new_session(r, wt);
     if (!s) {
         gate_linger(&r->gate);
         gate_leave(&r->gate);
-        refuse_at_gate(r, wt, FAULT_MEMORY_SESSION);
+        refuse_at_gate(r, wt, request, FAULT_MEMORY_SESSION);
         return;
     }
     wt_session_set_user(wt, s);
@@ -508,7 +530,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         refuse_client(s, 431);
         return;
     }
-    rules_init(&s->rules, s->offered, s->offered_count);
+    rules_init(&s->rules, s->offer.items, s->offer.count);
     s->link = upstream_connect(r->upstream, &ops_of_link, s, &s->memory);
 }
 

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/env.h"
+#include "gate.h"
 
 struct relay;
 struct upstream;
@@ -24,8 +25,9 @@ struct relay_config {
     uint64_t session_memory;    /* bytes held and promised for one session; 0: no limit */
     size_t max_pending_streams; /* streams opened by the application beyond the client's limit */
     size_t max_frame;
-    size_t datagram_queue; /* datagrams waiting for one application */
-    size_t max_sessions;   /* of this worker; one more gets 503 */
+    size_t datagram_queue;   /* datagrams waiting for one application */
+    size_t max_sessions;     /* of this worker; one more gets 503 */
+    struct gate_rules rules; /* what it points to outlives the relay */
     uint64_t accept_timeout_ns;
     uint64_t linger_timeout_ns;
     uint64_t stall_timeout_ns;

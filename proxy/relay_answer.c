@@ -10,9 +10,10 @@
 
 /* --- the answer --- */
 
-/* The message's headers, and wt-protocol as a structured string (RFC 8941, section 3.3.3) if a
- * subprotocol was chosen. *quoted is to be freed after use. */
-static struct header *answer_headers(const struct message *m, size_t *count, char **quoted)
+/* The message's headers, and wt-protocol if a subprotocol was chosen. *quoted is to be freed after
+ * use. */
+static struct header *answer_headers(const struct session *s, const struct message *m,
+                                     size_t *count, char **quoted)
 {
     struct header *headers = calloc(m->header_count + 1, sizeof *headers);
     assert(headers);
@@ -24,35 +25,25 @@ static struct header *answer_headers(const struct message *m, size_t *count, cha
     *quoted = NULL;
     if (!m->subprotocol.at)
         return headers;
-    char *to = *quoted = malloc(2 * m->subprotocol.len + 2);
-    assert(to);
-    *to++ = '"';
-    for (size_t i = 0; i < m->subprotocol.len; i++) {
-        if (strchr("\"\\", m->subprotocol.at[i]))
-            *to++ = '\\';
-        *to++ = m->subprotocol.at[i];
-    }
-    *to++ = '"';
+    size_t len;
+    *quoted = offer_answer(&s->offer, &m->subprotocol, &len);
     headers[(*count)++] = (struct header){(const uint8_t *)"wt-protocol", strlen("wt-protocol"),
-                                          (const uint8_t *)*quoted, (size_t)(to - *quoted)};
+                                          (const uint8_t *)*quoted, len};
     return headers;
 }
 
 static void forget_offered(struct session *s)
 {
-    free(s->offered);
-    free(s->offered_text);
-    s->offered = NULL;
-    s->offered_text = NULL;
+    offer_free(&s->offer);
     s->rules.offered = NULL;
-    s->rules.offered_count = s->offered_count = 0;
+    s->rules.offered_count = 0;
 }
 
 void session_accept(struct session *s, const struct message *m)
 {
     size_t count;
     char *quoted;
-    struct header *headers = answer_headers(m, &count, &quoted);
+    struct header *headers = answer_headers(s, m, &count, &quoted);
     s->accepted = true;
     s->rules.phase = RULES_OPEN;
     if (m->receive_window.set)
@@ -71,7 +62,7 @@ void session_reject(struct session *s, const struct message *m)
 {
     size_t count;
     char *quoted;
-    struct header *headers = answer_headers(m, &count, &quoted);
+    struct header *headers = answer_headers(s, m, &count, &quoted);
     session_decide(s, "app", session_no_code, "", 0, true, FAULT_NONE);
     session_begin_closing(s);
     s->wt_closing = true;

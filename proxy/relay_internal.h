@@ -38,6 +38,7 @@
 #include "base/window.h"
 #include "front/wt.h"
 #include "gate.h"
+#include "offer.h"
 #include "protocol/message.h"
 #include "protocol/rules.h"
 #include "relay.h"
@@ -117,9 +118,7 @@ struct session {
     unsigned status; /* of a refusal, 0 without */
     uint8_t *scope;  /* until it is sent */
     size_t scope_len;
-    struct message_text *offered; /* subprotocols, until the answer */
-    size_t offered_count;
-    char *offered_text; /* what offered points into */
+    struct offer offer; /* of subprotocols, until the answer */
 
     struct rules rules;
     struct stream *streams;                /* all that are alive, by id */

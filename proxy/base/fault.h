@@ -42,6 +42,9 @@ enum fault_reach {
       "the client did not enable HTTP datagrams, which WebTransport requires")                     \
     X(SECOND_SESSION, "second_session", SESSION, "the connection already carries a session")       \
     X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
+    X(HOST, "host", SESSION, "the client asks for a host that is not served here")                 \
+    X(ORIGIN, "origin", SESSION, "the origin of the client's page is not allowed")                 \
+    X(NO_ORIGIN, "no_origin", SESSION, "the client names no origin, which is required here")       \
     X(HEADERS_TOO_LARGE, "headers_too_large", SESSION, "the request's headers are too large")      \
     X(CAPSULE, "capsule", SESSION, "a capsule on the CONNECT stream is malformed")                 \
     X(AFTER_CLOSE, "after_close", STREAM, "something followed the close on the CONNECT stream")    \

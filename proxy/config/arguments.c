@@ -126,7 +126,7 @@ static bool take_key(struct parse *p, const struct key *key, const char *text)
     if (is_simple(key))
         p->simple = key;
     if (key->kind == KEY_SWITCH)
-        text = "false";
+        text = strcmp(key->preset, "true") == 0 ? "false" : "true";
     return value_set(&p->draft, key, base, text, 0, label);
 }
 

@@ -54,9 +54,11 @@ struct config_backend {
 
 struct config_route {
     const char *name;
-    struct config_texts hosts; /* empty: any; *.example.org for one label */
-    const char *path;          /* NULL: any */
-    const char *path_prefix;   /* NULL: any */
+    struct config_texts hosts;   /* empty: any; *.example.org for one label */
+    struct config_texts origins; /* empty: any; as base/origin.h compares them */
+    uint64_t require_origin;
+    const char *path;        /* NULL: any */
+    const char *path_prefix; /* NULL: any */
     const char *backend;
     size_t backend_index; /* in backends */
     const char *root_path;

@@ -51,6 +51,18 @@ const struct key keys[] = {
     {KEY_APP, BACKEND(addresses), .option = "app", .many = true,
      .meaning = "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
                 "one connection to it; of several addresses sessions take turns."},
+    {KEY_HOST, ROUTE(hosts), .shared = true, .option = "host", .many = true,
+     .meaning = "A host that clients may ask for; '*.example.org' is any one label before it. Say "
+                "it once for each. Others are answered 421. Without it any host will do."},
+    {KEY_ORIGIN, ROUTE(origins), .shared = true, .option = "origin", .many = true,
+     .meaning = "An origin whose pages may open sessions: SCHEME://HOST, with :PORT unless it is "
+                "the scheme's own, or :* for any. A label '*' stands for one label, as in "
+                "https://*.example.org; '*' alone is any origin. Say it once for each. Others are "
+                "answered 403. Without it any origin will do."},
+    {KEY_SWITCH, ROUTE(require_origin), .shared = true, .option = "require-origin",
+     .preset = "false",
+     .meaning = "Answer 403 to clients that name no origin, too. Browsers always do; other "
+                "clients need not, and may name any."},
     {KEY_ADMIN, ALL(admin), .option = "admin",
      .meaning = "Serve health, statistics, the certificate's hash and a demo page over plain HTTP "
                 "at HOST:PORT or unix:PATH. For people you trust only."},

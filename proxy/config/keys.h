@@ -16,7 +16,7 @@
 
 enum key_kind {
     KEY_HEADING, /* no key, but the name of those that follow, in --help and the reference */
-    KEY_SWITCH,  /* true or false; its option takes no value and says false */
+    KEY_SWITCH,  /* true or false; its option takes no value and says what is not the default */
     KEY_NUMBER,
     KEY_SIZE,     /* bytes */
     KEY_DURATION, /* nanoseconds */
@@ -28,6 +28,7 @@ enum key_kind {
     KEY_FILE,
     KEY_NAME,
     KEY_HOST,   /* a DNS name or an IP address; the first label may be an asterisk */
+    KEY_ORIGIN, /* of a page; see base/origin.h */
     KEY_PATH,   /* of a URL */
     KEY_HEADER, /* a header's name */
     /* Names with values: */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/hostport.h"
+#include "base/origin.h"
 #include "base/timers.h"
 
 /* --- numbers with units --- */
@@ -167,6 +168,8 @@ static const struct {
     [KEY_FILE] = {"FILE", "a file", is_file},
     [KEY_NAME] = {"NAME", "a name of letters, digits, '.', '_' and '-'", value_is_name},
     [KEY_HOST] = {"HOST", "a host such as example.org or *.example.org", is_host},
+    [KEY_ORIGIN] = {"ORIGIN", "an origin such as https://example.org or https://*.example.org",
+                    origin_is_pattern},
     [KEY_PATH] = {"PATH", "a path that begins with '/', without a query", is_path},
     [KEY_HEADER] = {"NAME", "a header's name in lower case", is_header},
     [KEY_HEADERS] = {"NAME: VALUE", "headers as NAME: VALUE, names in lower case", is_header},

@@ -59,7 +59,7 @@ ORDER = {
         ["admin"],
         ["worker"],
         ["relay", "bridge"],
-        ["gate", "route"],
+        ["gate", "route", "offer"],
         ["certificate", "inbox", "address"],
     ],
 }
@@ -70,6 +70,7 @@ TOWERS = {
     "relay": ["proxy/front/wt.h", "proxy/back/*.h", "protocol/*.h"],
     "bridge": ["proxy/front/wt.h", "proxy/back/*.h"],
     "gate": [],
+    "offer": ["protocol/message.h"],
     "worker": ["proxy/front/*.h", "proxy/back/upstream.h"],
     "server": ["proxy/front/tls.h", "proxy/front/udp.h", "proxy/front/steering.h"],
     "certificate": ["proxy/front/tls.h"],

@@ -133,6 +133,13 @@ static const struct {
     {"--help", ARGUMENTS_HELP, ""},
     {"--version", ARGUMENTS_VERSION, ""},
     {NEEDED "--no-offload", ARGUMENTS_RUN, ""},
+    {NEEDED "--origin https://example.org --origin null --require-origin", ARGUMENTS_RUN, ""},
+    {NEEDED "--host example.org --host *.example.org", ARGUMENTS_RUN, ""},
+    {NEEDED "--origin example.org", ARGUMENTS_WRONG,
+     "--origin: expected an origin such as https://example.org or https://*.example.org, got "
+     "'example.org'"},
+    {NEEDED "--host https://example.org", ARGUMENTS_WRONG,
+     "--host: expected a host such as example.org or *.example.org, got 'https://example.org'"},
     {NEEDED "--listen [::1]:0", ARGUMENTS_RUN, ""},
     {NEEDED "--listen localhost:4433", ARGUMENTS_RUN, ""},
     {NEEDED "--listen *:4433", ARGUMENTS_RUN, ""},

@@ -206,3 +206,52 @@ def test_a_second_session_on_one_connection_is_refused(world):
         assert session.read_stream(0) == b"still"
         session.stream_send(0, b"here", end=True)
         client.wait(lambda: stream.ended)
+
+
+# who may come
+
+
+@pytest.mark.parametrize("origin, status", [
+    ([b"https://example.org"], 200), ([b"https://example.org:443"], 200),
+    ([b"https://a.example.net:8443"], 200), ([b"null"], 403), ([], 200),
+    ([b"https://example.org:444"], 403), ([b"http://example.org"], 403),
+    ([b"https://a.b.example.net"], 403), ([b"https://example.org.evil.test"], 403),
+    ([b""], 403), ([b"https://example.org", b"https://evil.test"], 403)])
+def test_pages_of_other_origins_get_403(world, origin, status):
+    app, proxy = world.start(arguments=("--origin", "https://example.org", "--origin",
+                                        "https://*.example.net:*"))
+    with Client(proxy.port) as client:
+        asked = client.session(headers=[(b"origin", value) for value in origin])
+        client.flush()
+        if status == 200:
+            app.session().accept()
+        assert asked.wait_response() == status
+    assert app.sessions.empty()
+    if status == 403:
+        line = proxy.wait_log("session.refused", fault="origin", status="403")
+        assert line.get("origin", "") == origin[0].decode()
+        assert "not allowed" in line["why"]
+        assert proxy.stats()["origin"] == 1
+
+
+def test_without_an_origin_where_one_is_required(world):
+    app, proxy = world.start(arguments=("--require-origin",))
+    with Client(proxy.port) as client:
+        assert client.session().wait_response() == 403
+        asked = client.session(headers=[(b"origin", b"https://any.where")])
+        client.flush()
+        app.session().accept()
+        assert asked.wait_response() == 200
+    proxy.wait_log("session.refused", fault="no_origin", status="403")
+
+
+def test_other_hosts_get_421(world):
+    app, proxy = world.start(arguments=("--host", "example.org", "--host", "*.example.net"))
+    with Client(proxy.port) as client:
+        for authority in ("example.com", "localhost:1", "a.b.example.net", "example.org.evil.test"):
+            assert client.session(authority=authority).wait_response() == 421
+            proxy.wait_log("session.refused", fault="host", host=authority)
+        asked = client.session(authority="A.example.net:4433")
+        client.flush()
+        app.session().accept()
+        assert asked.wait_response() == 200

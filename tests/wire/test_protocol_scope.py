@@ -136,13 +136,32 @@ def test_draft_is_what_the_clients_settings_speak(world, settings, draft):
     client.close()
 
 
-def test_subprotocols_as_offered_and_the_chosen_one(world):
+@pytest.mark.parametrize("lines, offered, chosen, answer", [
+    ([b'"moq-00", "echo";x=1, "a\\"b"'], ["moq-00", "echo", 'a"b'], "echo", b'"echo"'),
+    ([b'"moq-00"', b'"a\\"b"'], ["moq-00", 'a"b'], 'a"b', b'"a\\"b"'),
+    ([b"moq-00, echo"], ["moq-00", "echo"], "moq-00", b"moq-00"),  # drafts up to 12
+    ([b"moq-00, \"moq-00\""], ["moq-00", "moq-00"], "moq-00", b'"moq-00"')])
+def test_subprotocols_as_offered_and_the_chosen_one(world, lines, offered, chosen, answer):
     _, _, client, asked, session = open_session(
-        world, headers=[(b"wt-available-protocols", b'"moq-00", "echo";x=1, "a\\"b"')])
-    assert session.scope["subprotocols"] == ["moq-00", "echo", 'a"b']
-    session.accept(subprotocol="echo")
+        world, headers=[(b"wt-available-protocols", line) for line in lines])
+    assert session.scope["subprotocols"] == offered
+    session.accept(subprotocol=chosen)
     assert asked.wait_response() == 200
-    assert dict(asked.headers)[b"wt-protocol"] == b'"echo"'
+    assert dict(asked.headers)[b"wt-protocol"] == answer
+    client.close()
+
+
+@pytest.mark.parametrize("lines", [
+    [b""], [b'"a", 1'], [b'("a" "b")'], [b'"a"', b'"b'], [b'"a",'], [b"'a'"], [b'"caf\xc3\xa9"']])
+def test_offers_that_are_malformed_are_none(world, lines):
+    """The application sees the header as it came, and may answer what it likes."""
+    headers = [(b"wt-available-protocols", line) for line in lines]
+    _, _, client, asked, session = open_session(world, headers=headers)
+    assert session.scope["subprotocols"] == []
+    assert session.scope["headers"][1:] == [[n, v] for n, v in headers]
+    session.accept(headers=[[b"wt-protocol", b"anything"]])
+    assert asked.wait_response() == 200
+    assert dict(asked.headers)[b"wt-protocol"] == b"anything"
     client.close()
 
 
