@@ -251,13 +251,16 @@ static void tell_stopped(struct conn *c, int64_t stream_id, uint64_t code)
 }
 
 #ifdef HAVE_RECV_STOP_SENDING
+/* Told after what else is in the packet: the answer of a server that wants no more of the request
+ * may come behind. */
 static int stopped(ngtcp2_conn *quic, int64_t stream_id, uint64_t code, void *user,
                    void *stream_user)
 {
+    struct conn *c = user;
     (void)quic;
     (void)stream_user;
-    tell_stopped(user, stream_id, code);
-    return conn_callback_result(user);
+    conn_note(c->hub, stream_id, code, false);
+    return conn_callback_result(c);
 }
 #endif
 
