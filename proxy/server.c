@@ -49,6 +49,7 @@ struct server {
     uv_signal_t sigterm, sigint;
     uv_timer_t renewal, force;
     struct certificate *certificate;
+    uint8_t secret[TLS_SECRET_LEN]; /* for keys that may outlive this run */
     struct admin *admin;
     struct worker *workers[ENDPOINT_MAX_WORKERS];
     unsigned worker_count, started;
@@ -175,6 +176,15 @@ static void renewal_due(uv_timer_t *timer)
         LOG(s->log, ERROR, "certificate.failed", log_text("reason", error));
 }
 
+static int find_secret(struct server *s, char *error, size_t error_size)
+{
+    if (!s->config->secret)
+        tls_random(s->secret, sizeof(s->secret));
+    else if (!tls_secret_load(s->config->secret, s->secret, error, error_size))
+        return -1;
+    return 0;
+}
+
 static int make_certificate(struct server *s, char *error, size_t error_size)
 {
     const struct config_certificate *from = &s->config->certificates[0];
@@ -185,6 +195,7 @@ static int make_certificate(struct server *s, char *error, size_t error_size)
         s->certificate = certificate_new_files(from->cert, from->key, error, error_size);
     if (!s->certificate)
         return -1;
+    tls_context_set_secret(certificate_context(s->certificate), s->secret);
     tell_certificate(s);
     uv_timer_start(&s->renewal, renewal_due, RENEWAL_MS, RENEWAL_MS);
     return 0;
@@ -321,10 +332,13 @@ static struct relay_config relay_config_of(const struct server *s)
 static struct endpoint_config endpoint_config_of(const struct server *s)
 {
     struct endpoint_config e = {.server_id = (uint16_t)s->config->server_id,
-                                .workers = s->worker_count};
+                                .workers = s->worker_count,
+                                .handshakes_unproven = (unsigned)s->config->unproven_handshakes,
+                                .handshakes_max = (unsigned)s->config->max_handshakes};
 
     tls_random(&e.generation, sizeof(e.generation));
-    tls_random(e.reset_key, sizeof(e.reset_key));
+    tls_random(e.token_key, sizeof(e.token_key));
+    tls_derive(s->secret, "stateless resets", e.reset_key, sizeof(e.reset_key));
     return e;
 }
 
@@ -391,7 +405,8 @@ static int make_workers(struct server *s, struct worker_config *wc, char *error,
 static void steer(const struct server *s, const struct worker_config *wc)
 {
     for (size_t i = 0; wc->count > 1 && i < wc->listen_count; i++) {
-        bool by_kernel = steering_attach(worker_socket(s->workers[0], i), &wc->endpoint);
+        bool by_kernel =
+            s->config->steering && steering_attach(worker_socket(s->workers[0], i), &wc->endpoint);
         LOG(s->log, DEBUG, "steering", log_text("by", by_kernel ? "kernel" : "forwarding"));
     }
 }
@@ -434,7 +449,7 @@ static int start(struct server *s, char *error, size_t error_size)
     s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
     hostport_split(s->config->listeners[0].address, s->host, &ignored);
     if (find_addresses(&wc, s->config->listeners[0].address, error, error_size) < 0 ||
-        make_certificate(s, error, error_size) < 0)
+        find_secret(s, error, error_size) < 0 || make_certificate(s, error, error_size) < 0)
         return -1;
     wc.count = s->worker_count;
     wc.kernel_buffer = s->config->udp_buffer;

@@ -30,6 +30,10 @@ enum fault_reach {
     X(PEER_CLOSED, "peer_closed", CONNECTION, "the peer closed the connection with an error")      \
     X(MEMORY_CONNECTION, "memory_connection", CONNECTION,                                          \
       "there was no memory left for another connection")                                           \
+    X(TOO_MANY_HANDSHAKES, "too_many_handshakes", CONNECTION,                                      \
+      "the limit of unfinished handshakes is reached")                                             \
+    X(FALSE_PROOF, "false_proof", CONNECTION,                                                      \
+      "the client's proof of its address is false or too old")                                     \
     /* connection: front/h3*.c */                                                                  \
     X(H3_PROTOCOL, "h3_protocol", CONNECTION, "the peer broke a rule of HTTP/3")                   \
     X(H3_SETTINGS, "h3_settings", CONNECTION, "the peer's SETTINGS are not legal")                 \

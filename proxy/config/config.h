@@ -79,7 +79,10 @@ struct config {
     uint64_t server_id;
     uint64_t offload;
     uint64_t udp_buffer;
+    uint64_t steering;
+    const char *secret; /* a file; NULL: one that ends with the program */
 
+    uint64_t unproven_handshakes, max_handshakes; /* of each worker */
     uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
     uint64_t memory;       /* of all workers together; 0: half of the machine's */
     uint64_t connection_memory;

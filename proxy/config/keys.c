@@ -79,8 +79,23 @@ const struct key keys[] = {
     {KEY_SWITCH, ALL(offload), .option = "no-offload", .preset = "true",
      .meaning = "Let the kernel split and join UDP packets; say no for networks that break on "
                 "it."},
+    {KEY_SWITCH, ALL(steering), .option = "no-steering", .preset = "true",
+     .meaning = "Have the kernel look for connection ids (BPF), so that packets of clients that "
+                "have moved come to their worker; otherwise, or where the kernel refuses, workers "
+                "hand them to each other."},
+    {KEY_FILE, ALL(secret), .option = "secret",
+     .meaning = "32 or more random bytes, kept from others, from which keys are made that survive "
+                "a restart: clients then resume their TLS sessions, and learn at once that their "
+                "connections are gone."},
 
     HEADING("Limits"),
+    {KEY_NUMBER, ALL(unproven_handshakes), .option = "unproven-handshakes", .preset = "128",
+     RANGE(0, 1000000),
+     .meaning = "Unfinished handshakes in a worker beyond which new clients first have to prove "
+                "their addresses (Retry), which costs them a round trip; 0 always asks for it."},
+    {KEY_NUMBER, ALL(max_handshakes), .option = "max-handshakes", .preset = "4096",
+     RANGE(1, 1000000),
+     .meaning = "Unfinished handshakes in a worker beyond which new clients are refused."},
     {KEY_NUMBER, ALL(max_sessions), .option = "max-sessions", .preset = "auto", .word = "auto",
      RANGE(1, 10000000),
      .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "

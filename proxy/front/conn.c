@@ -238,9 +238,12 @@ static int handshake_completed(ngtcp2_conn *quic, void *user)
     struct conn *c = user;
     (void)quic;
     c->hub->env->stats->handshakes_completed++;
+    c->hub->env->stats->handshakes_resumed += tls_session_is_resumed(c->tls);
     c->is_secured = true;
-    if (conn_is_server(c))
+    if (conn_is_server(c)) {
         c->hub->handshaking--;
+        conn_submit_token(c);
+    }
     establish(c);
     return conn_callback_result(c);
 }
@@ -307,6 +310,21 @@ static int peer_id_changed(ngtcp2_conn *quic, ngtcp2_connection_id_status_type t
     return 0;
 }
 
+/* A path that we have challenged answers: a client that moved is believed (RFC 9000, section 9). */
+static int path_validated(ngtcp2_conn *quic, uint32_t flags, const ngtcp2_path *path,
+                          const ngtcp2_path *old_path, ngtcp2_path_validation_result result,
+                          void *user)
+{
+    struct conn *c = user;
+    (void)quic;
+    (void)flags;
+    (void)path;
+    (void)old_path;
+    if (result == NGTCP2_PATH_VALIDATION_RESULT_SUCCESS)
+        c->hub->env->stats->paths_changed++;
+    return 0;
+}
+
 static int stateless_reset_received(ngtcp2_conn *quic, const ngtcp2_pkt_stateless_reset *sr,
                                     void *user)
 {
@@ -344,6 +362,7 @@ void conn_fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
     cb->remove_connection_id = remove_connection_id;
     cb->dcid_status = peer_id_changed;
     cb->recv_stateless_reset = stateless_reset_received;
+    cb->path_validation = path_validated;
     cb->recv_tx_key = tx_key_installed;
     cb->handshake_completed = handshake_completed;
     cb->recv_datagram = datagram_received;
@@ -372,6 +391,10 @@ void conn_fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)
     settings->initial_ts = timers_now(hub->env->timers);
     if (hub->config.handshake_timeout_ns)
         settings->handshake_timeout = hub->config.handshake_timeout_ns;
+    if (hub->config.is_server) { /* the best one that the client offers, RFC 9368 section 2.3 */
+        settings->available_versions = endpoint_versions(&settings->available_versionslen);
+        settings->preferred_versions = endpoint_versions(&settings->preferred_versionslen);
+    }
 }
 
 struct ngtcp2_conn *conn_tls_asks(void *user)
@@ -389,7 +412,6 @@ struct conn *conn_new(struct conn_hub *hub)
     budget_init(&c->memory, hub->env->memory, limit ? limit : UINT64_MAX, NULL);
     if (!budget_reserve(&c->memory, CONN_COST + hub->config.max_data, BUDGET_NEWCOMER)) {
         free(c);
-        hub->env->stats->faults[FAULT_MEMORY_CONNECTION]++;
         return NULL;
     }
     window_init(&c->window, hub->config.max_data, hub->config.max_data_limit, &c->memory);
@@ -486,7 +508,6 @@ struct conn_hub *conn_hub_new(struct env *env, struct endpoint *endpoint,
     hub->user = hub_user;
     LIST_INIT(&hub->conns);
     LIST_INIT(&hub->closing);
-    tls_random(hub->retry_key, sizeof(hub->retry_key));
     if (config->is_server)
         endpoint_listen(endpoint, conn_accept, hub);
     return hub;

@@ -3,25 +3,31 @@
  *
  * A forged address costs its sender nothing, and a handshake costs us memory. So while many
  * handshakes are unfinished, a client first has to prove that it is where it says, by a token that
- * it gets in a Retry packet and brings back (RFC 9000, section 8.1.2); for that we remember
- * nothing. Beyond a second bound everybody is refused.
+ * it gets in a Retry packet and brings back (RFC 9000, section 8.1.2), or that it was given in an
+ * earlier connection (section 8.1.3); for that we remember nothing. Beyond a second bound everybody
+ * is refused.
  */
 #include <assert.h>
 #include <stdlib.h>
 
 #include <ngtcp2/ngtcp2_crypto.h>
 
+#include "base/log.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
-#define HANDSHAKES_UNPROVEN 128  /* this many may be under way without a proof of address */
-#define HANDSHAKES_MAX      4096 /* and this many with it */
-#define TOKEN_VALID_NS      (60 * NS_PER_S) /* a crowd may wait for its turn */
-#define FIRST_DCID_LEN_MIN  8               /* RFC 9000, section 7.2 */
+#define RETRY_VALID_NS     (60 * NS_PER_S)        /* a crowd may wait for its turn */
+#define TOKEN_VALID_NS     (24 * 3600 * NS_PER_S) /* addresses are given to others */
+#define FIRST_DCID_LEN_MIN 8                      /* RFC 9000, section 7.2 */
 
-/* odcid: what the client called us first, if a Retry lies between then and now; NULL if not. */
+/* What a client's first packet brings besides its address. */
+struct proof {
+    enum { PROOF_NONE, PROOF_RETRY, PROOF_EARLIER, PROOF_FALSE } kind;
+    ngtcp2_cid odcid; /* what it called us before the Retry */
+};
+
 static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
-                               const ngtcp2_cid *odcid, const struct packet *p)
+                               const struct proof *proof, const struct packet *p)
 {
     struct conn *c = conn_new(hub);
     if (!c)
@@ -39,14 +45,17 @@ static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
     conn_fill_settings(&settings, hub);
     conn_fill_params(&params, &hub->config);
     endpoint_make_cid(hub->endpoint, &c->peer, scid.data);
-    params.original_dcid = odcid ? *odcid : hd->dcid;
+    params.original_dcid = proof->kind == PROOF_RETRY ? proof->odcid : hd->dcid;
     params.original_dcid_present = 1;
-    if (odcid) {
+    if (proof->kind == PROOF_RETRY) {
         params.retry_scid = hd->dcid;
         params.retry_scid_present = 1;
+    }
+    if (proof->kind != PROOF_NONE) {
         settings.token = hd->token;
         settings.tokenlen = hd->tokenlen;
-        settings.token_type = NGTCP2_TOKEN_TYPE_RETRY;
+        settings.token_type =
+            proof->kind == PROOF_RETRY ? NGTCP2_TOKEN_TYPE_RETRY : NGTCP2_TOKEN_TYPE_NEW_TOKEN;
     }
     params.stateless_reset_token_present = 1;
     endpoint_reset_token(hub->endpoint, scid.data, scid.datalen, params.stateless_reset_token);
@@ -71,11 +80,31 @@ static void answer(struct conn_hub *hub, const struct packet *p, const uint8_t *
     endpoint_transmit(hub->endpoint, &out);
 }
 
+/* One line a second: a flood of clients makes no flood of lines. */
+static void log_refusal(struct conn_hub *hub, const struct packet *p, enum fault fault)
+{
+    uint64_t now = timers_now(hub->env->timers);
+    char address[CONN_ADDRESS_MAX];
+
+    hub->refused_unlogged++;
+    if (hub->refused_logged_ns && now - hub->refused_logged_ns < NS_PER_S)
+        return;
+    conn_address_text(address, &p->remote);
+    LOG(hub->env->log, INFO, "conn.refused", log_text("remote", address),
+        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)),
+        log_uint("count", hub->refused_unlogged));
+    hub->refused_unlogged = 0;
+    hub->refused_logged_ns = now;
+}
+
 /* RFC 9000, section 5.2.2: at once, without a connection. */
 static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p,
-                   uint64_t code)
+                   uint64_t code, enum fault fault)
 {
     uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
+
+    hub->env->stats->faults[fault]++;
+    log_refusal(hub, p, fault);
     answer(hub, p, out,
            ngtcp2_crypto_write_connection_close(out, sizeof(out), hd->version, &hd->scid, &hd->dcid,
                                                 code, NULL, 0));
@@ -83,40 +112,67 @@ static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct p
 
 static void demand_proof(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p)
 {
+    const struct endpoint_config *settings = endpoint_settings(hub->endpoint);
     uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE], token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2];
     ngtcp2_cid scid = {.datalen = ENDPOINT_CID_LEN};
 
     endpoint_choose_cid(hub->endpoint, scid.data);
     ngtcp2_ssize n = ngtcp2_crypto_generate_retry_token2(
-        token, hub->retry_key, sizeof(hub->retry_key), hd->version, &p->remote.sa.any,
+        token, settings->token_key, sizeof(settings->token_key), hd->version, &p->remote.sa.any,
         p->remote.len, &scid, &hd->dcid, timers_now(hub->env->timers));
+    if (n <= 0)
+        return;
+    hub->env->stats->retries_sent++;
+    answer(hub, p, out,
+           ngtcp2_crypto_write_retry(out, sizeof(out), hd->version, &hd->scid, &scid, &hd->dcid,
+                                     token, (size_t)n));
+}
+
+void conn_submit_token(struct conn *c)
+{
+    const struct endpoint_config *settings = endpoint_settings(c->hub->endpoint);
+    const ngtcp2_path *path = ngtcp2_conn_get_path(c->quic);
+    uint8_t token[NGTCP2_CRYPTO_MAX_REGULAR_TOKENLEN];
+
+    ngtcp2_ssize n = ngtcp2_crypto_generate_regular_token(
+        token, settings->token_key, sizeof(settings->token_key), path->remote.addr,
+        path->remote.addrlen, timers_now(c->hub->env->timers));
     if (n > 0)
-        answer(hub, p, out,
-               ngtcp2_crypto_write_retry(out, sizeof(out), hd->version, &hd->scid, &scid, &hd->dcid,
-                                         token, (size_t)n));
+        ngtcp2_conn_submit_new_token(c->quic, token, (size_t)n);
 }
 
-/* Returns whether the packet carries a token of demand_proof's, whatever it is worth. */
-static bool has_token(const ngtcp2_pkt_hd *hd)
+/* A token of a Retry must be right; one from an earlier connection, or of another server's, may be
+ * stale and then is none (RFC 9000, section 8.1.3). */
+static struct proof examine(const struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
+                            const struct packet *p)
 {
-    return hd->tokenlen && hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2;
+    const uint8_t *key = endpoint_settings(hub->endpoint)->token_key;
+    struct proof proof = {.kind = PROOF_NONE};
+    uint64_t now = timers_now(hub->env->timers);
+
+    if (hd->tokenlen == 0)
+        return proof;
+    if (hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_RETRY2)
+        proof.kind = ngtcp2_crypto_verify_retry_token2(&proof.odcid, hd->token, hd->tokenlen, key,
+                                                       ENDPOINT_TOKEN_KEY_LEN, hd->version,
+                                                       &p->remote.sa.any, p->remote.len, &hd->dcid,
+                                                       RETRY_VALID_NS, now) == 0
+                         ? PROOF_RETRY
+                         : PROOF_FALSE;
+    else if (hd->token[0] == NGTCP2_CRYPTO_TOKEN_MAGIC_REGULAR &&
+             ngtcp2_crypto_verify_regular_token(hd->token, hd->tokenlen, key,
+                                                ENDPOINT_TOKEN_KEY_LEN, &p->remote.sa.any,
+                                                p->remote.len, TOKEN_VALID_NS, now) == 0)
+        proof.kind = PROOF_EARLIER;
+    return proof;
 }
 
-static bool is_proof(const struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p,
-                     ngtcp2_cid *odcid)
-{
-    return ngtcp2_crypto_verify_retry_token2(odcid, hd->token, hd->tokenlen, hub->retry_key,
-                                             sizeof(hub->retry_key), hd->version, &p->remote.sa.any,
-                                             p->remote.len, &hd->dcid, TOKEN_VALID_NS,
-                                             timers_now(hub->env->timers)) == 0;
-}
-
-static void begin(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *odcid,
+static void begin(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct proof *proof,
                   const struct packet *p)
 {
-    struct conn *c = server_new(hub, hd, odcid, p);
+    struct conn *c = server_new(hub, hd, proof, p);
     if (!c) {
-        refuse(hub, hd, p, NGTCP2_CONNECTION_REFUSED);
+        refuse(hub, hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_MEMORY_CONNECTION);
         return;
     }
     hub->env->stats->connections_accepted++;
@@ -126,28 +182,26 @@ static void begin(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const ngtcp2_ci
 void conn_accept(void *user, const struct packet *p, bool is_ours)
 {
     struct conn_hub *hub = user;
+    const struct endpoint_config *settings = endpoint_settings(hub->endpoint);
     ngtcp2_pkt_hd hd;
-    ngtcp2_cid odcid;
 
     /* ngtcp2 looks at the length of the id only where there is no token. */
     if (ngtcp2_accept(&hd, p->data, p->len) != 0 || hd.dcid.datalen < FIRST_DCID_LEN_MIN) {
         hub->env->stats->packets_dropped++;
         return;
     }
-    if (has_token(&hd)) {
-        if (!is_proof(hub, &hd, p, &odcid))
-            refuse(hub, &hd, p, NGTCP2_INVALID_TOKEN);
-        else if (hub->is_stopped || hub->handshaking >= HANDSHAKES_MAX)
-            refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED);
-        else
-            begin(hub, &hd, &odcid, p);
-    } else if (is_ours) { /* late for a connection that has ended */
+    struct proof proof = examine(hub, &hd, p);
+    bool is_proven = proof.kind == PROOF_RETRY || proof.kind == PROOF_EARLIER;
+    if (proof.kind == PROOF_FALSE)
+        refuse(hub, &hd, p, NGTCP2_INVALID_TOKEN, FAULT_FALSE_PROOF);
+    else if (is_ours && proof.kind != PROOF_RETRY) /* late for a connection that has ended */
         hub->env->stats->packets_dropped++;
-    } else if (hub->is_stopped) {
-        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED);
-    } else if (hub->handshaking >= HANDSHAKES_UNPROVEN) {
+    else if (hub->is_stopped)
+        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_DRAINING);
+    else if (!is_proven && hub->handshaking >= settings->handshakes_unproven)
         demand_proof(hub, &hd, p);
-    } else {
-        begin(hub, &hd, NULL, p);
-    }
+    else if (hub->handshaking >= settings->handshakes_max)
+        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_TOO_MANY_HANDSHAKES);
+    else
+        begin(hub, &hd, &proof, p);
 }

@@ -118,23 +118,23 @@ int conn_callback_result(const struct conn *c)
     return c->ending ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-static void format_address(char *to, size_t size, const struct packet_address *a)
+void conn_address_text(char to[CONN_ADDRESS_MAX], const struct packet_address *a)
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     if (a->sa.any.sa_family == AF_INET) {
         inet_ntop(AF_INET, &a->sa.v4.sin_addr, ip, sizeof(ip));
-        snprintf(to, size, "%s:%u", ip, ntohs(a->sa.v4.sin_port));
+        snprintf(to, CONN_ADDRESS_MAX, "%s:%u", ip, ntohs(a->sa.v4.sin_port));
     } else {
         inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, ip, sizeof(ip));
-        snprintf(to, size, "[%s]:%u", ip, ntohs(a->sa.v6.sin6_port));
+        snprintf(to, CONN_ADDRESS_MAX, "[%s]:%u", ip, ntohs(a->sa.v6.sin6_port));
     }
 }
 
 static void log_end(const struct conn *c, const struct packet_address *remote,
                     const struct conn_end *end)
 {
-    char address[INET6_ADDRSTRLEN + 16];
-    format_address(address, sizeof(address), remote);
+    char address[CONN_ADDRESS_MAX];
+    conn_address_text(address, remote);
     LOG(c->hub->env->log, INFO, c->established ? "conn.closed" : "conn.refused",
         log_text("remote", address), log_text("fault", fault_name(c->fault)),
         log_text("why", fault_sentence(c->fault)), log_text("by", end->by_peer ? "peer" : "us"),

@@ -30,6 +30,7 @@
 #define uthash_fatal(msg)              abort()
 #include <uthash.h>
 
+#define CONN_ADDRESS_MAX 64    /* as text, with the port */
 #define CONN_TEXT_MAX    256   /* of a close, ours or the peer's, kept for the log */
 #define CONN_BATCH_MAX   65000 /* bytes in one hand-over: GSO's limit less headers */
 #define CONN_GSO_MAX     64    /* payloads in one hand-over */
@@ -118,8 +119,9 @@ struct conn_hub {
     bool is_stopped;
     struct conn_list conns;
     size_t count;
-    size_t handshaking;    /* of a server: how many are not secured yet */
-    uint8_t retry_key[32]; /* seals the tokens of conn_accept.c */
+    size_t handshaking;        /* of a server: how many are not secured yet */
+    uint64_t refused_unlogged; /* by conn_accept.c, since it last said so */
+    uint64_t refused_logged_ns;
     struct conn_closing_list closing;
     /* of the packet being read; grows with need */
     struct conn_note *notes;
@@ -138,6 +140,8 @@ int conn_callback_result(const struct conn *c);
 void conn_end_by_alert(struct conn *c, uint8_t alert);
 /* Once the end has begun, at the end of the turn: says it, tells it, frees it. */
 void conn_finish(struct conn *c);
+/* "192.0.2.1:4433" or "[2001:db8::1]:4433" */
+void conn_address_text(char to[CONN_ADDRESS_MAX], const struct packet_address *a);
 
 /* conn.c */
 /* NULL if there is no memory left for one. */
@@ -158,6 +162,8 @@ void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct p
 /* conn_accept.c */
 /* The endpoint's listener. */
 void conn_accept(void *hub, const struct packet *p, bool is_ours);
+/* Gives a client whose handshake is complete a token that proves its address next time. */
+void conn_submit_token(struct conn *c);
 
 /* conn_stream.c */
 void conn_stream_callbacks(ngtcp2_callbacks *callbacks);

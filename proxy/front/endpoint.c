@@ -21,6 +21,7 @@
 #include <uthash.h>
 
 #define PREFIX_LEN       4 /* the bytes of an id that all workers share */
+#define PREFIX_OF_SERVER 3 /* those that all runs share */
 #define CID_LEN_MAX      NGTCP2_MAX_CIDLEN
 #define RESETS_PER_S     100 /* a flood of stray packets earns no flood of answers */
 #define RESET_LEN_MAX    42  /* enough to look like any short packet */
@@ -28,6 +29,9 @@
 #define INITIAL_LEN_MIN  1200
 #define LONG_HEADER      0x80
 #define VERSION_RESERVED 0x1a2a3a4a /* RFC 9000, section 15: exercises version negotiation */
+
+static const uint32_t versions[] = {NGTCP2_PROTO_VER_V2, NGTCP2_PROTO_VER_V1};
+enum { VERSIONS = sizeof(versions) / sizeof(versions[0]) };
 
 struct endpoint_cid {
     UT_hash_handle hh;
@@ -244,22 +248,34 @@ static void answer(struct endpoint *e, const struct packet *p, const uint8_t *da
     endpoint_transmit(e, &out);
 }
 
+static bool is_spoken(uint32_t version)
+{
+    for (size_t i = 0; i < VERSIONS; i++)
+        if (version == versions[i])
+            return true;
+    return false;
+}
+
 /* RFC 9000, section 6.1. */
 static void negotiate_version(struct endpoint *e, const struct packet *p,
                               const ngtcp2_version_cid *vc)
 {
-    static const uint32_t versions[] = {VERSION_RESERVED, NGTCP2_PROTO_VER_V1};
-    uint8_t out[1 + 4 + 2 * 256 + sizeof(versions)], random;
+    uint32_t offered[1 + VERSIONS] = {VERSION_RESERVED};
+    uint8_t out[1 + 4 + 2 * 256 + sizeof(offered)], random;
 
     if (!e->accept || p->len < INITIAL_LEN_MIN) {
         e->env->stats->packets_dropped++;
         return;
     }
+    memcpy(offered + 1, versions, sizeof(versions));
     tls_random(&random, 1);
-    ngtcp2_ssize n = ngtcp2_pkt_write_version_negotiation(
-        out, sizeof(out), random, vc->scid, vc->scidlen, vc->dcid, vc->dcidlen, versions, 2);
-    if (n > 0)
-        answer(e, p, out, (size_t)n);
+    ngtcp2_ssize n =
+        ngtcp2_pkt_write_version_negotiation(out, sizeof(out), random, vc->scid, vc->scidlen,
+                                             vc->dcid, vc->dcidlen, offered, 1 + VERSIONS);
+    if (n <= 0)
+        return;
+    e->env->stats->versions_refused++;
+    answer(e, p, out, (size_t)n);
 }
 
 static bool may_reset(struct endpoint *e)
@@ -279,14 +295,19 @@ static void reset_stateless(struct endpoint *e, const struct packet *p,
 {
     uint8_t token[ENDPOINT_RESET_TOKEN_LEN], random[RESET_LEN_MAX], out[RESET_LEN_MAX];
 
-    if (p->len <= RESET_LEN_MIN || !may_reset(e))
+    /* An id of another server's is its business: whoever shares our key must not be made to end
+     * each other's connections (RFC 9000, section 21.11). */
+    if (p->len <= RESET_LEN_MIN || memcmp(vc->dcid, e->prefix, PREFIX_OF_SERVER) != 0 ||
+        !may_reset(e))
         return;
     size_t len = p->len - 1 < RESET_LEN_MAX ? p->len - 1 : RESET_LEN_MAX;
     endpoint_reset_token(e, vc->dcid, vc->dcidlen, token);
     tls_random(random, len - sizeof(token));
     ngtcp2_ssize n = ngtcp2_pkt_write_stateless_reset(out, len, token, random, len - sizeof(token));
-    if (n > 0)
-        answer(e, p, out, (size_t)n);
+    if (n <= 0)
+        return;
+    e->env->stats->resets_sent++;
+    answer(e, p, out, (size_t)n);
 }
 
 /* A stateless reset of the peer's: its connection id is random, only its last bytes tell (RFC 9000,
@@ -349,7 +370,7 @@ static void receive_one(struct endpoint *e, const struct packet *p)
             e->env->stats->packets_dropped++;
             return;
         }
-        if (vc.version != NGTCP2_PROTO_VER_V1) {
+        if (!is_spoken(vc.version)) {
             negotiate_version(e, p, &vc);
             return;
         }
@@ -368,6 +389,17 @@ void endpoint_receive(struct endpoint *e, const struct packet *p)
         one.len = p->len - at < step ? p->len - at : step;
         receive_one(e, &one);
     }
+}
+
+const struct endpoint_config *endpoint_settings(const struct endpoint *e)
+{
+    return &e->config;
+}
+
+const uint32_t *endpoint_versions(size_t *count)
+{
+    *count = VERSIONS;
+    return versions;
 }
 
 const char *endpoint_library(void)

@@ -15,7 +15,7 @@
  * balancer can route by the server id. The generation tells a later run of the program from this
  * one; the first four bytes are the same for all workers of one run. Fixed for all time.
  *
- * RFC 9000, sections 5.1, 6, 10.3.
+ * RFC 9000, sections 5.1, 6, 10.3; RFC 9369 (version 2).
  */
 #ifndef FRONT_ENDPOINT_H
 #define FRONT_ENDPOINT_H
@@ -31,6 +31,7 @@
 #define ENDPOINT_CID_WORKER      4 /* offset of the worker */
 #define ENDPOINT_RESET_KEY_LEN   32
 #define ENDPOINT_RESET_TOKEN_LEN 16
+#define ENDPOINT_TOKEN_KEY_LEN   32
 #define ENDPOINT_MAX_WORKERS     256
 
 struct endpoint;
@@ -40,8 +41,15 @@ struct endpoint_config {
     uint16_t server_id;
     uint8_t generation;
     uint8_t worker;
-    unsigned workers;                          /* 1 to ENDPOINT_MAX_WORKERS */
-    uint8_t reset_key[ENDPOINT_RESET_KEY_LEN]; /* the same for all workers of a server */
+    unsigned workers; /* 1 to ENDPOINT_MAX_WORKERS */
+    /* The same for all workers of a server. */
+    uint8_t
+        reset_key[ENDPOINT_RESET_KEY_LEN]; /* and, to end what an earlier run began, of all runs */
+    uint8_t
+        token_key[ENDPOINT_TOKEN_KEY_LEN]; /* seals the tokens by which clients prove addresses */
+    /* Unfinished handshakes of a worker's: beyond the first number clients have to prove their
+     * addresses, beyond the second they are refused. */
+    unsigned handshakes_unproven, handshakes_max;
 };
 
 /* Given by whoever carries the packets. */
@@ -67,8 +75,8 @@ struct endpoint *endpoint_new(struct env *env, const struct endpoint_config *con
 /* No peer may be known any more. */
 void endpoint_free(struct endpoint *e);
 
-/* A server listens: accept is given each long-header packet of version 1 that belongs to nobody.
- * is_ours tells that it names an id that this worker made: late, or the answer to a Retry.
+/* A server listens: accept is given each long-header packet of a version of ours that belongs to
+ * nobody. is_ours tells that it names an id that this worker made: late, or the answer to a Retry.
  * At most one listener; NULL ends it. */
 void endpoint_listen(struct endpoint *e,
                      void (*accept)(void *user, const struct packet *p, bool is_ours), void *user);
@@ -102,6 +110,11 @@ void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 /* The token that takes back a connection id of ours, RFC 9000 section 10.3.2. */
 void endpoint_reset_token(const struct endpoint *e, const uint8_t *cid, size_t len,
                           uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
+
+const struct endpoint_config *endpoint_settings(const struct endpoint *e);
+
+/* The versions of QUIC that we speak, the best first. */
+const uint32_t *endpoint_versions(size_t *count);
 
 /* The version of ngtcp2 at run time. */
 const char *endpoint_library(void);

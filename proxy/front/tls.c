@@ -167,6 +167,32 @@ static void file_free(gnutls_datum_t *file)
     free(file->data);
 }
 
+bool tls_secret_load(const char *path, uint8_t secret[TLS_SECRET_LEN], char *error,
+                     size_t error_size)
+{
+    gnutls_datum_t file = {0}, salt = {0};
+    if (!read_file(path, &file, error, error_size))
+        return false;
+    bool good = file.size >= TLS_SECRET_LEN;
+    if (!good)
+        say(error, error_size, "%s: is too short for a secret (%u bytes, not %d or more)", path,
+            file.size, TLS_SECRET_LEN);
+    else if (gnutls_hkdf_extract(GNUTLS_MAC_SHA256, &file, &salt, secret) != 0)
+        abort();
+    file_free(&file);
+    return good;
+}
+
+void tls_derive(const uint8_t secret[TLS_SECRET_LEN], const char *purpose, uint8_t *key,
+                size_t key_len)
+{
+    const gnutls_datum_t from = {.data = (unsigned char *)secret, .size = TLS_SECRET_LEN};
+    const gnutls_datum_t info = {.data = (unsigned char *)purpose,
+                                 .size = (unsigned)strlen(purpose)};
+    if (gnutls_hkdf_expand(GNUTLS_MAC_SHA256, &from, &info, key, key_len) != 0)
+        abort();
+}
+
 static bool parse_chain(struct tls_certificate *cert, const char *path, const gnutls_datum_t *file,
                         char *error, size_t error_size)
 {
@@ -349,6 +375,12 @@ struct tls_context *tls_context_new_server(struct tls_certificate *cert, char *e
     return t;
 }
 
+void tls_context_set_secret(struct tls_context *t, const uint8_t secret[TLS_SECRET_LEN])
+{
+    assert(t->is_server);
+    tls_derive(secret, "session tickets", t->ticket_key.data, t->ticket_key.size);
+}
+
 static int verify_hash(gnutls_session_t gnutls)
 {
     struct tls_session *s = gnutls_session_get_ptr(gnutls);
@@ -504,6 +536,11 @@ void tls_session_free(struct tls_session *s)
 void *tls_session_native(struct tls_session *s)
 {
     return s->gnutls;
+}
+
+bool tls_session_is_resumed(const struct tls_session *s)
+{
+    return gnutls_session_is_resumed(s->gnutls) != 0;
 }
 
 bool tls_session_is_h3(const struct tls_session *s)

@@ -18,7 +18,8 @@
 #include <stdint.h>
 #include <time.h>
 
-#define TLS_HASH_LEN 32
+#define TLS_HASH_LEN   32
+#define TLS_SECRET_LEN 32
 
 struct tls_certificate;
 struct tls_context;
@@ -52,6 +53,10 @@ void tls_context_free(struct tls_context *t);
 /* Takes over cert, for the handshakes that begin from now on. From any thread. */
 void tls_context_set_certificate(struct tls_context *t, struct tls_certificate *cert);
 
+/* Session tickets are sealed with a key made from this secret, so that they survive a restart;
+ * until then with a random one. Before the first session. */
+void tls_context_set_secret(struct tls_context *t, const uint8_t secret[TLS_SECRET_LEN]);
+
 /* A session for one connection. conn is asked for whenever TLS needs it. server_name may be NULL;
  * an IP address in it is not sent. NULL: out of memory, or GnuTLS refuses. */
 struct tls_session *tls_session_new(struct tls_context *t, struct ngtcp2_conn *(*conn)(void *user),
@@ -63,11 +68,20 @@ void *tls_session_native(struct tls_session *s);
 bool tls_session_is_h3(const struct tls_session *s);
 /* A server's, once the ClientHello is in: see tls_hello.h. */
 bool tls_session_may_be_safari(const struct tls_session *s);
+/* True if a ticket of an earlier session took the certificate's place. */
+bool tls_session_is_resumed(const struct tls_session *s);
 /* TLS version (0x0304) and cipher suite (IANA number); 0 while not known. */
 void tls_session_info(const struct tls_session *s, uint16_t *version, uint16_t *cipher_suite);
 
 /* A TLS alert's name, for logs. */
 const char *tls_alert_name(uint8_t alert);
+
+/* Reads a secret that outlives the program from a file of any bytes, TLS_SECRET_LEN or more. */
+bool tls_secret_load(const char *path, uint8_t secret[TLS_SECRET_LEN], char *error,
+                     size_t error_size);
+/* A key of its own for each purpose, from one secret (HKDF, RFC 5869). */
+void tls_derive(const uint8_t secret[TLS_SECRET_LEN], const char *purpose, uint8_t *key,
+                size_t key_len);
 
 /* Random bytes fit for keys and nonces. */
 void tls_random(void *to, size_t len);

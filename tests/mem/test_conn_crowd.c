@@ -15,7 +15,7 @@
 #include "support/world.h"
 
 #define CROWD    1000
-#define UNPROVEN 128 /* as in conn_accept.c */
+#define UNPROVEN 128 /* as in world.c */
 
 struct member {
     struct conn *conn;

@@ -174,7 +174,8 @@ static const struct endpoint_ops endpoint_ops = {.transmit = transmit};
 struct world_host *world_host(struct world *w, const char *name)
 {
     struct world_host *h = calloc(1, sizeof(*h));
-    struct endpoint_config config = {.server_id = 1, .workers = 1};
+    struct endpoint_config config = {
+        .server_id = 1, .workers = 1, .handshakes_unproven = 128, .handshakes_max = 4096};
     assert(h && w->host_count < HOSTS_MAX);
     h->world = w;
     h->name = name;
@@ -196,6 +197,7 @@ struct world_host *world_host(struct world *w, const char *name)
     h->seen = h->address;
     config.generation = (uint8_t)w->host_count;
     memset(config.reset_key, (int)w->host_count, sizeof(config.reset_key));
+    memset(config.token_key, (int)w->host_count, sizeof(config.token_key));
     h->endpoint = endpoint_new(&h->env, &config, &endpoint_ops, h);
     return h;
 }

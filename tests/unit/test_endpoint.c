@@ -247,17 +247,22 @@ static void unknown_versions_are_negotiated(void **state)
     assert_true(f->sent[0] & 0x80);
     const uint8_t head[] = {0, 0, 0, 0, 4, 's', 'c', 'i', 'd', 255, 0x77};
     assert_memory_equal(f->sent + 1, head, sizeof(head));
-    const uint8_t version_1[] = {0, 0, 0, 1};
-    assert_memory_equal(f->sent + f->sent_len - 4, version_1, 4);
+    const uint8_t versions[] = {0x6b, 0x33, 0x43, 0xcf, 0, 0, 0, 1};
+    assert_memory_equal(f->sent + f->sent_len - sizeof(versions), versions, sizeof(versions));
     assert_int_equal(f->sent_to.sa.v4.sin_port, htons(1234));
-    /* version 2, which we could but do not speak */
-    receive(f, packet, long_packet(packet, 0x6b3343cf, big, 8, 1200), 0);
+    /* a draft of version 1 */
+    receive(f, packet, long_packet(packet, 0xff00001d, big, 8, 1200), 0);
     assert_int_equal(f->sent_count, 2);
+    assert_int_equal(f->stats.versions_refused, 2);
     /* too small to begin a connection; a version negotiation itself */
     receive(f, packet, long_packet(packet, 0x0a0a0a0a, big, 8, 1199), 0);
     receive(f, packet, long_packet(packet, 0, big, 8, 1200), 0);
     assert_int_equal(f->sent_count, 2);
     assert_int_equal(f->accepted, 0);
+    /* version 2, RFC 9369 */
+    receive(f, packet, long_packet(packet, 0x6b3343cf, big, 8, 1200), 0);
+    assert_int_equal(f->sent_count, 2);
+    assert_int_equal(f->accepted, 1);
     endpoint_listen(f->e, NULL, NULL);
 }
 
@@ -286,6 +291,15 @@ static void strangers_are_reset_but_not_without_end(void **state)
     receive(f, packet, short_packet(packet, id, 100), 0);
     assert_int_equal(f->sent_count, 101);
 
+    assert_int_equal(f->stats.resets_sent, 101);
+    /* of an earlier run, and of another server */
+    id[3] = 8;
+    receive(f, packet, short_packet(packet, id, 100), 0);
+    assert_int_equal(f->sent_count, 102);
+    id[2] = 0xce;
+    receive(f, packet, short_packet(packet, id, 100), 0);
+    assert_int_equal(f->sent_count, 102);
+
     /* a reset of a peer's finds its connection by the token */
     endpoint_peer_init(&c.peer, caught, &c);
     endpoint_map_token(f->e, &c.peer, token);
@@ -293,7 +307,7 @@ static void strangers_are_reset_but_not_without_end(void **state)
     memcpy(packet + 40 - sizeof(token), token, sizeof(token));
     receive(f, packet, 40, 0);
     assert_int_equal(c.count, 1);
-    assert_int_equal(f->sent_count, 101);
+    assert_int_equal(f->sent_count, 102);
     endpoint_unmap_token(f->e, &c.peer, token);
     receive(f, packet, 40, 0);
     assert_int_equal(c.count, 1);

@@ -175,6 +175,34 @@ static void a_large_file_is_not_swallowed(void **state)
     expect_error(path_a, path_b, "cert.pem", "too large");
 }
 
+static void secrets_make_keys(void **state)
+{
+    uint8_t bytes[100], secret[TLS_SECRET_LEN], other[TLS_SECRET_LEN], a[64], b[64];
+    (void)state;
+    memset(bytes, 7, sizeof(bytes));
+    write_file(path_a, bytes, sizeof(bytes));
+    assert_true(tls_secret_load(path_a, secret, error, sizeof(error)));
+    bytes[99] = 8; /* all of it counts */
+    write_file(path_a, bytes, sizeof(bytes));
+    assert_true(tls_secret_load(path_a, other, error, sizeof(error)));
+    assert_memory_not_equal(secret, other, sizeof(secret));
+
+    tls_derive(secret, "one", a, sizeof(a));
+    tls_derive(secret, "one", b, sizeof(b));
+    assert_memory_equal(a, b, sizeof(a));
+    tls_derive(secret, "two", b, sizeof(b));
+    assert_memory_not_equal(a, b, sizeof(a));
+    tls_derive(other, "one", b, sizeof(b));
+    assert_memory_not_equal(a, b, sizeof(a));
+
+    write_file(path_a, bytes, TLS_SECRET_LEN - 1);
+    assert_false(tls_secret_load(path_a, secret, error, sizeof(error)));
+    assert_non_null(strstr(error, path_a));
+    assert_non_null(strstr(error, "31 bytes"));
+    assert_false(tls_secret_load("/nonexistent", secret, error, sizeof(error)));
+    assert_non_null(strstr(error, "/nonexistent"));
+}
+
 static void random_is_random(void **state)
 {
     uint8_t a[32] = {0}, b[32] = {0};
@@ -194,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(files_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(bad_files_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(a_large_file_is_not_swallowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(secrets_make_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(random_is_random, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

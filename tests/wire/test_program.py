@@ -87,14 +87,14 @@ def test_an_address_that_is_taken(world):
 # certificates
 
 
-def write_certificate(directory, days):
+def write_certificate(directory, days, names=("localhost",)):
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
             .public_key(key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
             .sign(key, hashes.SHA256()))
     cert_path, key_path = (os.path.join(directory, name) for name in ("cert.pem", "key.pem"))
     with open(cert_path, "wb") as file:

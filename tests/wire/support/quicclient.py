@@ -16,6 +16,7 @@ from aioquic.h3.connection import H3Connection
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
+from aioquic.quic.packet import QuicProtocolVersion
 
 TIMEOUT = 15
 
@@ -166,17 +167,16 @@ class Session(Request):
 
 class Client:
     def __init__(self, port, host="127.0.0.1", settings=None, server_name="localhost",
-                 idle_timeout=60.0, max_streams=None, extensions=()):
+                 idle_timeout=60.0, max_streams=None, extensions=(), wait=True, **options):
+        options.setdefault("supported_versions", [QuicProtocolVersion.VERSION_1])
         configuration = QuicConfiguration(
             alpn_protocols=["h3"], is_client=True, verify_mode=ssl.CERT_NONE,
             server_name=server_name, max_datagram_frame_size=65536, idle_timeout=idle_timeout,
-            max_data=1 << 24, max_stream_data=1 << 22)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            max_data=1 << 24, max_stream_data=1 << 22, **options)
         self.peer = (host, port)
-        self.sock = socket.socket(family, socket.SOCK_DGRAM)
-        self.sock.connect(self.peer)
-        self.sock.setblocking(False)
-        self.quic = _Quic(list(extensions), configuration=configuration)
+        self.extensions = list(extensions)
+        self.sock = self._open_socket()
+        self.quic = self._make_quic(configuration)
         if max_streams is not None:  # what the server may open at once
             for limit in (self.quic._local_max_streams_bidi, self.quic._local_max_streams_uni):
                 limit.value = limit.sent = max_streams  # or it never tells a higher one
@@ -187,6 +187,20 @@ class Client:
         self.requests = {}
         self.streams = {}
         self.quic.connect(self.peer, now=time.monotonic())
+        if wait:
+            self.wait_connected()
+
+    def _open_socket(self):
+        family = socket.AF_INET6 if ":" in self.peer[0] else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.connect(self.peer)
+        sock.setblocking(False)
+        return sock
+
+    def _make_quic(self, configuration):
+        return _Quic(self.extensions, configuration=configuration)
+
+    def wait_connected(self):
         self.wait(lambda: self.connected or self.terminated)
         if self.terminated:
             raise ConnectionError(f"handshake failed: {self.terminated}")
@@ -251,7 +265,7 @@ class Client:
         if isinstance(event, quic_events.ProtocolNegotiated):
             self.h3 = _H3(self.quic, self.settings)
         elif isinstance(event, quic_events.HandshakeCompleted):
-            self.connected = True
+            self.connected = event
         elif isinstance(event, quic_events.ConnectionTerminated):
             self.terminated = event
         elif isinstance(event, quic_events.PingAcknowledged):
