@@ -93,9 +93,13 @@ class Traveller(Client):
             buf.push_uint_var(space.marks[mark])
         space.ack_at = None
 
-    def move(self, source="127.0.0.1"):
+    def move(self, source="127.0.0.1", new_id=False):
         """From now on its packets leave from a fresh port of this address; what is on its way to
-        the old one is lost."""
+        the old one is lost. A NAT does this behind the client's back; a client that does it itself
+        takes a new connection id."""
+        if new_id:
+            self.wait(lambda: self.quic._peer_cid_available)
+            self.quic.change_connection_id()
         old, self.source = self.sock, source
         self.sock = self._open_socket()  # while the old one has its port
         old.close()
