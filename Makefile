@@ -1,12 +1,14 @@
 # Everything here only calls a small script; run the scripts by hand to see or change what they do.
 #   make run PORT=4434 ADMIN=localhost:8081      other addresses
 #   make test SUITE="unit mem"                   some suites only (see tests/support/run.py)
+#   make interop CLIENTS="chromium aioquic"      some clients only (see tests/interop/run.py)
 #   make bench BENCH="--quick --only echo"       a part of it; --path: 1 GB over 50 ms with loss
 
 PORT  ?= 4433
 ADMIN ?= localhost:8080
 SUITE ?=
 BENCH ?=
+CLIENTS ?=
 
 # Debian's own, which sees the modules that Debian's packages bring.
 python = /usr/bin/python3
@@ -14,7 +16,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak bench lint format clean
+.PHONY: help run build test soak interop bench lint format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -36,6 +38,12 @@ test: ## run every test once (under 15 minutes)
 soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the container image
 	@$(setup) soak
 	@$(python) tests/support/run.py --soak $(SUITE)
+
+interop: ## run other people's WebTransport clients against Sluice: who can do what
+	@$(setup) interop
+	@$(build) build
+	@sh tests/wire/setup.sh build/wire
+	@build/wire/venv/bin/python tests/interop/run.py $(CLIENTS)
 
 bench: ## measure Sluice against the front alone (a few minutes; close other programs)
 	@$(setup) bench

@@ -55,7 +55,6 @@ def rust(name):
                   build=[["cargo", "build", "--quiet", "--locked", "--target-dir", target]])
 
 
-
 def go(version, module_file, tags="-", **more):
     """webtransport-go, of which each version has its own module file in go/."""
     build = ["env", "GOTOOLCHAIN=auto", "go", "build", f"-modfile={module_file}", "-tags", tags,

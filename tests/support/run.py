@@ -53,7 +53,7 @@ BUILDS = {
 @dataclasses.dataclass
 class Suite:
     name: str
-    kind: str  # lint, meson, pytest or fuzz
+    kind: str  # lint, meson, pytest, interop or fuzz
     what: str  # the meson suite, or the pytest folder
     build: str = ""
     env: dict = dataclasses.field(default_factory=dict)
@@ -66,6 +66,7 @@ TEST = [
     Suite("mem", "meson", "mem", "build-asan"),
     Suite("python", "pytest", "backends/python/tests", "build"),
     Suite("wire", "pytest", "tests/wire", "build"),
+    Suite("interop", "interop", "tests/interop", "build"),
 ]
 SOAK = [
     Suite("lint", "lint", "tests/lint"),
@@ -76,6 +77,7 @@ SOAK = [
     Suite("mem-tsan", "meson", "mem", "build-tsan"),
     Suite("python", "pytest", "backends/python/tests", "build-asan"),
     Suite("wire", "pytest", "tests/wire", "build-asan"),
+    Suite("interop", "interop", "tests/interop", "build-asan"),
     Suite("wire-tsan", "pytest", "tests/wire", "build-tsan", {"SLUICE_WORKERS": "2"}),
     Suite("fuzz", "fuzz", "tests/fuzz", "build-fuzz"),
     Suite("container", "pytest", "tests/container"),
@@ -242,6 +244,19 @@ def run_pytest(suite, env):
     return results
 
 
+def run_interop(suite, env):
+    """Some clients that others wrote; all of them: make interop."""
+    report = OUT / f"{suite.name}.xml"
+    report.unlink(missing_ok=True)
+    status, output = run_watched(
+        suite, [python_for(suite), ROOT / suite.what / "run.py", "--quick", "--junit", report], env,
+        re.compile(r"\.\.\.$"))
+    results = read_junit(report) if report.exists() else []
+    if status != 0 and not any(r.state == "failed" for r in results):
+        results.append(Result("run.py", "failed", f"ended with status {status}\n{tail(output)}"))
+    return results
+
+
 def run_fuzz(suite, env):
     """Each target for FUZZ_SECONDS from the inputs that corpus_NAME.py writes; a crash leaves its
     input in OUT."""
@@ -262,7 +277,8 @@ def run_fuzz(suite, env):
     return results
 
 
-RUN = {"lint": run_lint, "meson": run_meson, "pytest": run_pytest, "fuzz": run_fuzz}
+RUN = {"lint": run_lint, "meson": run_meson, "pytest": run_pytest, "interop": run_interop,
+       "fuzz": run_fuzz}
 
 
 def prepare_build(folder):
@@ -275,7 +291,7 @@ def prepare_build(folder):
 
 
 def uses_wire(suite):
-    return suite.what in ("tests/wire", "tests/container")
+    return suite.what in ("tests/wire", "tests/interop", "tests/container")
 
 
 def prepare_wire():

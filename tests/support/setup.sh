@@ -2,20 +2,21 @@
 # Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|soak|bench|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
-# 12 the QUIC libraries come from bookworm-backports, which is added with the mirror and signing key
-# of the machine's own Debian sources. What apt says goes to a log; its end is shown when it fails.
+# 12 the QUIC libraries, and Go for make interop, come from bookworm-backports, which is added with the
+# mirror and signing key of the machine's own Debian sources. What apt says goes to a log; its end is
+# shown when it fails.
 set -euo pipefail
 
-# The QUIC stack: at least these versions (Debian 12's own are older).
-quic_packages=(libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev)
-quic_floor=(1.11 1.11 1.8)
+# The QUIC stack, and Go if it is needed: at least these versions (Debian 12's own are older).
+recent_packages=(libngtcp2-dev libngtcp2-crypto-gnutls-dev libnghttp3-dev)
+recent_floor=(1.11 1.11 1.8)
 
 build_packages=(gcc libc6-dev pkg-config meson ninja-build python3 libuv1-dev libgnutls28-dev
     libunistring-dev libmicrohttpd-dev uthash-dev
     libyaml-dev)
 lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
-# Clients that others wrote (Rust: see rust_suffices); one needs a newer Python than Debian 12 has.
+# Clients that others wrote (Go, Rust: see go_suffices and rust_suffices); one needs a newer Python than Debian 12 has.
 interop_packages=(mmdebstrap)
 bench_packages=(libcmocka-dev)
 soak_packages=(podman buildah crun runc zstd debootstrap)
@@ -72,6 +73,13 @@ rust_suffices() {
     [ -n "$version" ] && dpkg --compare-versions "$version" ge 1.88 && command -v cargo >/dev/null
 }
 
+# The same in Go. Since 1.21 it fetches the newer one that a module asks for.
+go_suffices() {
+    local version
+    version=$(go env GOVERSION 2>/dev/null) || return 1
+    dpkg --compare-versions "${version#go}" ge 1.21
+}
+
 packages_wanted() {
     case $want in
     build) say "${build_packages[@]}" ;;
@@ -102,18 +110,18 @@ installed_version() {
 find_missing() {
     local package i version
     missing=()
-    missing_quic=()
+    missing_recent=()
     for package in $(packages_wanted); do
         [ -n "$(installed_version "$package")" ] || missing+=("$package")
     done
     case $want in
-    lint) quic_packages=() ;;
-    runtime) quic_packages=("${runtime_quic_packages[@]}") ;;
+    lint) recent_packages=() ;;
+    runtime) recent_packages=("${runtime_quic_packages[@]}") ;;
     esac
-    for i in "${!quic_packages[@]}"; do
-        version=$(installed_version "${quic_packages[$i]}")
-        if [ -z "$version" ] || dpkg --compare-versions "$version" lt "${quic_floor[$i]}"; then
-            missing_quic+=("${quic_packages[$i]}")
+    for i in "${!recent_packages[@]}"; do
+        version=$(installed_version "${recent_packages[$i]}")
+        if [ -z "$version" ] || dpkg --compare-versions "$version" lt "${recent_floor[$i]}"; then
+            missing_recent+=("${recent_packages[$i]}")
         fi
     done
 }
@@ -188,26 +196,27 @@ add_backports() {
 }
 
 read_system
+[ "$want" != interop ] || go_suffices || { recent_packages+=(golang-go) recent_floor+=(2:1.21); }
 find_missing
-count=$((${#missing[@]} + ${#missing_quic[@]}))
+count=$((${#missing[@]} + ${#missing_recent[@]}))
 if [ "$count" = 0 ]; then
     exit 0
 fi
 if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
-    fail "$count packages are missing (${missing[*]} ${missing_quic[*]}) and there is no sudo: run this once as root."
+    fail "$count packages are missing (${missing[*]} ${missing_recent[*]}) and there is no sudo: run this once as root."
 fi
 
-[ "$codename" != bookworm ] || [ ${#missing_quic[@]} = 0 ] || add_backports
+[ "$codename" != bookworm ] || [ ${#missing_recent[@]} = 0 ] || add_backports
 update_lists
-say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_quic[*]}"
+say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_recent[*]}"
 if [ ${#missing[@]} -gt 0 ]; then
     apt "installing packages failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${missing[@]}"
 fi
-if [ ${#missing_quic[@]} -gt 0 ]; then
+if [ ${#missing_recent[@]} -gt 0 ]; then
     from=()
     [ "$codename" != bookworm ] || from=(-t bookworm-backports)
-    apt "installing the QUIC libraries failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${from[@]}" "${missing_quic[@]}"
+    apt "installing ${missing_recent[*]} failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${from[@]}" "${missing_recent[@]}"
 fi
 find_missing
-[ $((${#missing[@]} + ${#missing_quic[@]})) = 0 ] ||
-    fail "apt succeeded, but these are still missing: ${missing[*]} ${missing_quic[*]}"
+[ $((${#missing[@]} + ${#missing_recent[@]})) = 0 ] ||
+    fail "apt succeeded, but these are still missing: ${missing[*]} ${missing_recent[*]}"
