@@ -168,9 +168,9 @@ class Connection(QuicConnectionProtocol):
 class Features:
     """Each returns a remark or None, or raises."""
 
-    ANSWERS = "it takes what comes back on such a stream for HTTP/3 frames; its caller reads it from QUIC"
-    CODES = "it leaves the codes of streams as QUIC has them; its caller maps them"
-    CAPSULES = "it knows no capsules; its caller does"
+    ANSWERS = "it takes what comes back on such a stream for HTTP/3 frames; its caller here reads it from QUIC"
+    CODES = "it leaves the codes of streams as QUIC has them; its caller here maps them"
+    CAPSULES = "it knows no capsules; its caller here does"
 
     async def connect(self, session):
         pass

@@ -7,7 +7,6 @@ import argparse
 import base64
 import json
 import pathlib
-import re
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -46,7 +45,7 @@ def main():
     server = PageServer()
     browser = Browser(options.kind, server.url)
     try:
-        tell(version=re.search(r"[\d.]+", browser.version)[0])
+        tell(version=browser.major)
         for feature in FEATURES:
             run(browser, feature, script, url=options.url, hash=digest)
     finally:

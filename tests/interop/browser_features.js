@@ -107,7 +107,7 @@ const features = {
     await reader.cancel(wire.streamError(43));
     const told = await seen(session, 'stop');
     if (args.kind === 'firefox' && told.stops.length === 0) {
-      return none('sends no STOP_SENDING when a page cancels a reader');
+      return none('it sends no STOP_SENDING when a page cancels a reader');
     }
     expect(told.stops.length === 1 && told.stops[0] === 43, JSON.stringify(told));
   },
@@ -117,7 +117,7 @@ const features = {
     const { stream } = await command(session, 'reset 44\n');
     const error = await failure(wire.readAll(stream.readable));
     if (args.kind === 'firefox' && error.code === null) {
-      return none('tells the page of the reset, but no code');
+      return none('it tells the page of the reset, but no code');
     }
     expect(error.code === 44, JSON.stringify(error));
   },
@@ -150,7 +150,7 @@ const features = {
   },
 
   async drain() {
-    if (!('draining' in WebTransport.prototype)) return none('has no WebTransport.draining');
+    if (!('draining' in WebTransport.prototype)) return none('there is no WebTransport.draining');
     const session = await open('drain');
     await command(session, 'drain\n');
     await session.draining;

@@ -211,7 +211,7 @@ def accept_refusal(client, row):
     """A client that says as expected why it cannot use this server has done all that it can."""
     cell = row.cells["connect"]
     if cell.result == "fail" and re.search(client.refuses, cell.why):
-        row.cells = {"connect": Cell("refused", cell.why)}
+        row.cells = {"connect": Cell("refused", f'it says "{cell.why}": {client.because}')}
 
 
 def run_client(client, server):
@@ -239,13 +239,14 @@ def run_client(client, server):
 
 
 def remarks(rows):
-    """[(title, result, why, the features that it is about)]."""
+    """{(result, why): {title: the features that it is about}}."""
     found = {}
-    for row in rows:
-        for feature, cell in row.cells.items():
-            if cell.why:
-                found.setdefault((row.title, cell.result, cell.why), []).append(feature)
-    return [(*key, features) for key, features in found.items()]
+    for feature in FEATURES:
+        for row in rows:
+            cell = row.cells.get(feature)
+            if cell and cell.why:
+                found.setdefault((cell.result, cell.why), {}).setdefault(row.title, []).append(feature)
+    return found
 
 
 def shown(row, feature):
@@ -267,15 +268,16 @@ def print_table(rows):
     for row in rows:
         line(row.title, [shown(row, feature) for feature in FEATURES])
     say()
-    for title, result, why, features in remarks(rows):
-        say(textwrap.fill(f"{title}, {', '.join(features)}: {result}: {why}", 118,
+    for (result, why), about in remarks(rows).items():
+        features = ", ".join(dict.fromkeys(f for some in about.values() for f in some))
+        say(textwrap.fill(f"{', '.join(about)}: {features}: {result}: {why}", 118,
                           subsequent_indent="    ", break_long_words=False))
 
 
 def markdown(rows):
-    notes = remarks(rows)
-    numbers = {(title, feature): i for i, (title, _, _, features) in enumerate(notes, 1)
-               for feature in features}
+    notes = list(remarks(rows).items())
+    numbers = {(title, feature): i for i, (_, about) in enumerate(notes, 1)
+               for title, features in about.items() for feature in features}
     words = {"pass": "✓", "fail": "**fails**", "none": "–", "refused": "refuses", "-": ""}
     lines = ["| | " + " | ".join(row.title for row in rows) + " |",
              "|---|" + ":---:|" * len(rows)]
@@ -286,8 +288,8 @@ def markdown(rows):
             cells.append(words[shown(row, feature)] + (f" ({number})" if number else ""))
         lines.append(f"| {text} | " + " | ".join(cells) + " |")
     lines.append("")
-    for i, (title, _, why, _) in enumerate(notes, 1):
-        lines.append(f"{i}. {title}: {why}")
+    for i, ((_, why), _) in enumerate(notes, 1):
+        lines.append(f"{i}. {why}")
     return "\n".join(lines)
 
 

@@ -339,19 +339,19 @@ func serverStop(ctx context.Context, s *webtransport.Session) error {
 	return expectCode(err, 45)
 }
 
-// Until 0.11 the library closes the connection in the same moment, and most often the close capsule has
-// not been sent then. So this is tried until it was.
-func closing(ctx context.Context) error {
-	for tries := 1; ; tries++ {
-		err := closeOnce(ctx)
-		if err == nil && tries > 1 {
+// Where the library closes the connection in the same moment, the close capsule has most often not been
+// sent then. So this is tried until it was.
+func closing(ctx context.Context) (err error) {
+	if !closesAtOnce {
+		return closeOnce(ctx)
+	}
+	for tries := 0; tries < 100; tries++ {
+		if err = closeOnce(ctx); err == nil {
 			return remark{"the library closes the connection in the same moment, most often before it has " +
 				"sent the code: tried until it had"}
 		}
-		if err == nil || tries == 100 {
-			return err
-		}
 	}
+	return err
 }
 
 func closeOnce(ctx context.Context) error {
