@@ -199,8 +199,7 @@ static void h3_goaway_received(void *user)
     struct wt_session *s, *next;
     for (s = LIST_FIRST(&c->sessions); s; s = next) {
         next = LIST_NEXT(s, entry);
-        if (s->state == WT_OPEN)
-            c->host->ops->draining(s->user);
+        wt_session_draining(s);
     }
 }
 

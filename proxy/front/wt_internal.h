@@ -80,6 +80,7 @@ struct wt_session {
 
     struct wt_stream_list streams;
     struct dgramq early_datagrams; /* came before the accept */
+    bool early_drain;              /* so did a request to finish */
     struct turn_flush deliver;     /* hands up what was kept, once accepted */
     bool delivering;               /* what was kept has not been handed up yet */
 
@@ -120,6 +121,8 @@ struct wt_session *wt_session_find(const struct wt_conn *c, uint64_t id);
 void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct h3_head *head);
 void wt_session_responded(struct wt_session *s, const struct h3_head *head);
 void wt_session_ask(struct wt_session *s); /* client: the SETTINGS are in */
+/* The peer asks to finish. */
+void wt_session_draining(struct wt_session *s);
 void wt_session_body(struct wt_session *s, const uint8_t *data, size_t len);
 void wt_session_body_ended(struct wt_session *s);
 void wt_session_request_failed(struct wt_session *s, uint64_t code);

@@ -205,6 +205,16 @@ static void deliver(void *owner)
         s->conn->host->ops->datagram_received(s->user, data, len);
         dgramq_pop(&s->early_datagrams);
     }
+    if (s->state == WT_OPEN && s->early_drain)
+        s->conn->host->ops->draining(s->user);
+}
+
+void wt_session_draining(struct wt_session *s)
+{
+    if (s->state == WT_OPEN)
+        s->conn->host->ops->draining(s->user);
+    else
+        s->early_drain = true;
 }
 
 struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
@@ -381,8 +391,7 @@ static void take_capsule(struct wt_session *s, const struct capsule *c, bool mor
         take_close(s, c, more);
         break;
     case CAPSULE_DRAIN:
-        if (s->state == WT_OPEN)
-            s->conn->host->ops->draining(s->user);
+        wt_session_draining(s);
         break;
     case CAPSULE_DATAGRAM:
         wt_session_datagram(s, c->payload, c->len);
