@@ -320,6 +320,7 @@ static void forget_news(struct session *s)
     HASH_ITER (hh, s->streams, st, next) {
         st->unwritten = 0;
         st->news = 0;
+        stream_owe_nothing(st);
         stream_drop_up(st);
         stream_settle(st);
     }
@@ -459,6 +460,7 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
     s->wt = wt;
     s->receive_window = s->up_limit = UINT64_MAX;
     TAILQ_INIT(&s->ready);
+    TAILQ_INIT(&s->owed);
     TAILQ_INIT(&s->pending[0]);
     TAILQ_INIT(&s->pending[1]);
     size_t bytes = r->config.datagram_queue * DATAGRAM_AVERAGE;

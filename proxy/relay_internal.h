@@ -123,6 +123,7 @@ struct session {
     struct rules rules;
     struct stream *streams;                /* all that are alive, by id */
     TAILQ_HEAD(stream_list, stream) ready; /* have something to tell, in the order of their turn */
+    struct stream_list owed;               /* credit of these is to be told, before all that */
     struct stream_list pending[2]; /* [unidirectional]: wait for the client's limit, in id order */
     size_t pending_count;
     uint64_t receive_window;    /* per stream, of the application; UINT64_MAX without */
@@ -164,7 +165,6 @@ enum stream_news {
     NEWS_RESET = 1,
     NEWS_STOP = 2,
     NEWS_DELIVERED = 4,
-    NEWS_CREDIT = 8,
 };
 
 struct stream {
@@ -195,9 +195,10 @@ struct stream {
 
     unsigned news; /* enum stream_news */
     struct wt_code reset_code, stop_code;
-    bool is_ready;
+    bool is_ready, is_owed;
     size_t head_flag_at; /* stream_ended in the open frame's head */
     TAILQ_ENTRY(stream) ready_entry;
+    TAILQ_ENTRY(stream) owed_entry;
     TAILQ_ENTRY(stream) pending_entry;
 };
 
@@ -250,6 +251,8 @@ void stream_released(struct stream *st, uint64_t len);
 void session_charged_for_nothing(struct session *s, size_t len);
 /* Pauses or resumes the link, as the accounts say. */
 void session_watch_credit(struct session *s);
+/* Its credit need not be told, or not any more. */
+void stream_owe_nothing(struct stream *st);
 /* The sending half is over: held bytes are let go. */
 void stream_end_down(struct stream *st);
 /* Gives wt what it takes now of backlog and end. */

@@ -64,6 +64,7 @@ struct stream *stream_find(const struct session *s, uint64_t id)
 static void free_stream(struct stream *st)
 {
     struct session *s = st->session;
+    stream_owe_nothing(st);
     if (st->is_ready)
         TAILQ_REMOVE(&s->ready, st, ready_entry);
     if (st->pending) {
@@ -165,6 +166,20 @@ static void note_excess(struct session *s)
     s->excess = excess;
 }
 
+static void owe_credit(struct stream *st)
+{
+    if (!st->is_owed)
+        TAILQ_INSERT_TAIL(&st->session->owed, st, owed_entry);
+    st->is_owed = true;
+}
+
+void stream_owe_nothing(struct stream *st)
+{
+    if (st->is_owed)
+        TAILQ_REMOVE(&st->session->owed, st, owed_entry);
+    st->is_owed = false;
+}
+
 static void take_from_window(struct account *a, uint64_t len, uint64_t now_ns, uint64_t rtt_ns)
 {
     a->released += len;
@@ -192,10 +207,8 @@ void stream_released(struct stream *st, uint64_t len)
     note_window(st);
     note_excess(s);
     session_credit(s);
-    if (st->down == DOWN_OPEN && is_worth_telling(&st->account)) {
-        st->news |= NEWS_CREDIT;
-        stream_make_ready(st);
-    }
+    if (st->down == DOWN_OPEN && is_worth_telling(&st->account))
+        owe_credit(st);
     session_touch(s);
 }
 
@@ -237,7 +250,7 @@ void stream_end_down(struct stream *st)
     if (st->down == DOWN_ENDED)
         s->undelivered--;
     st->down = DOWN_OVER;
-    st->news &= ~(unsigned)NEWS_CREDIT;
+    stream_owe_nothing(st);
     recvq_drop(&st->backlog, recvq_held(&st->backlog));
     stream_released(st, account_held(&st->account));
 }

@@ -269,15 +269,19 @@ static bool tell(struct stream *st, unsigned flag, struct message m)
     return true;
 }
 
-static bool tell_credit(struct stream *st)
+/* An application that has data to send need not wait for what there is to read. */
+static bool pump_credit(struct session *s)
 {
-    uint64_t limit = st->account.released + st->account.window.size;
-    if (!(st->news & NEWS_CREDIT))
-        return true;
-    struct message m = {.type = MESSAGE_CREDIT, .limit = {true, limit}};
-    if (!tell(st, NEWS_CREDIT, m))
-        return false;
-    st->account.announced = limit;
+    struct stream *st;
+    while (s->link && (st = TAILQ_FIRST(&s->owed))) {
+        uint64_t limit = st->account.released + st->account.window.size;
+        struct message m = {
+            .type = MESSAGE_CREDIT, .stream_id = {true, st->id}, .limit = {true, limit}};
+        if (!send_news(st, &m))
+            return false;
+        st->account.announced = limit;
+        stream_owe_nothing(st);
+    }
     return true;
 }
 
@@ -326,12 +330,12 @@ static bool pump_stream(struct stream *st)
     struct message stop = {.type = MESSAGE_STREAM_STOP, .code = code_of(st->stop_code)};
     struct message delivered = {.type = MESSAGE_STREAM_DELIVERED};
     return pump_queue(st) && tell_reset(st) && tell(st, NEWS_STOP, stop) &&
-           tell(st, NEWS_DELIVERED, delivered) && tell_credit(st);
+           tell(st, NEWS_DELIVERED, delivered);
 }
 
 void up_pump(struct session *s)
 {
-    if (!pump_datagrams(s))
+    if (!pump_credit(s) || !pump_datagrams(s))
         return;
     struct stream *st;
     while ((st = TAILQ_FIRST(&s->ready))) {

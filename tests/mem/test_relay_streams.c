@@ -50,6 +50,47 @@ static void assert_got(const struct app_conn *app, uint64_t id, const uint8_t *b
 
 /* --- from the client --- */
 
+static size_t data_after_credit(const struct app_conn *app, uint64_t id)
+{
+    size_t len = 0;
+    bool after = false;
+    for (size_t i = 0; i < app->event_count; i++) {
+        const struct message *m = &app->events[i].m;
+        after |= m->type == MESSAGE_CREDIT && m->stream_id.set && m->stream_id.value == id;
+        if (after && m->type == MESSAGE_STREAM_RECEIVE)
+            len += m->data.len;
+    }
+    return len;
+}
+
+static void credit_goes_ahead_of_what_waits_to_be_read(void **state)
+{
+    (void)state;
+    struct peer_session *client;
+    struct app_conn *app;
+    struct rworld *w = opened(&client, &app);
+    uint8_t *bytes = pattern(4 * MIB, 1);
+    peer_send(peer_open(client, true), bytes, 4 * MIB, 0, true);
+    until(w, app_ended(app, 2)); /* the client's windows are large now */
+    app->deaf = true;
+    for (size_t i = 1; i <= 20; i++)
+        peer_send(peer_open(client, true), bytes, 30 * KIB, 0, true);
+    for (size_t i = 1; i <= 20; i++)
+        until(w, client->streams[i]->all_acked);
+    size_t waiting = rworld_stats(w)->receive_bytes;
+    assert_true(waiting > 32 * KIB);
+    app_stream(app, 1, bytes, 64 * KIB, false);
+    until(w, rworld_stats(w)->send_bytes == 0 && client->stream_count == 22);
+    rworld_run_for(w, NS_PER_S);
+    assert_int_equal(rworld_stats(w)->receive_bytes, waiting);
+    app->deaf = false;
+    for (uint64_t i = 1; i <= 20; i++)
+        until(w, app_ended(app, 2 + 4 * i));
+    assert_true(data_after_credit(app, 1) >= waiting);
+    free(bytes);
+    rworld_free(w);
+}
+
 static void client_streams_are_numbered_in_order_of_arrival(void **state)
 {
     (void)state;
@@ -596,6 +637,7 @@ static void many_streams_one_after_another_leave_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(credit_goes_ahead_of_what_waits_to_be_read),
         cmocka_unit_test(client_streams_are_numbered_in_order_of_arrival),
         cmocka_unit_test(an_opened_stream_is_announced_without_data),
         cmocka_unit_test(an_end_comes_with_the_last_bytes),
