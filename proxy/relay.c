@@ -467,6 +467,8 @@ static struct session *new_session(struct relay *r, struct wt_session *wt)
     dgramq_init(&s->datagrams, r->config.datagram_queue,
                 bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
                 &r->env->stats->datagrams_dropped, &s->memory);
+    dgramq_set_ttl(&s->datagrams, r->env->timers, r->config.datagram_ttl_ns,
+                   &r->env->stats->datagrams_expired);
     timer_init(&s->deadline, deadline_fired, s);
     timer_init(&s->stall, stall_fired, s);
     timer_init(&s->error_due, news_error_due, s);

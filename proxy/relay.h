@@ -25,9 +25,10 @@ struct relay_config {
     uint64_t session_memory;    /* bytes held and promised for one session; 0: no limit */
     size_t max_pending_streams; /* streams opened by the application beyond the client's limit */
     size_t max_frame;
-    size_t datagram_queue;   /* datagrams waiting for one application */
-    size_t max_sessions;     /* of this worker; one more gets 503 */
-    struct gate_rules rules; /* what it points to outlives the relay */
+    size_t datagram_queue;    /* datagrams waiting for one application */
+    uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
+    size_t max_sessions;      /* of this worker; one more gets 503 */
+    struct gate_rules rules;  /* what it points to outlives the relay */
     uint64_t accept_timeout_ns;
     uint64_t linger_timeout_ns;
     uint64_t stall_timeout_ns;

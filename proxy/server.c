@@ -279,6 +279,7 @@ static struct wt_config wt_config_of(const struct server *s)
                               /* what the application may send, and the stream's header */
                               .stream_send_limit = c->routes[0].app_stream_window + 64,
                               .datagram_queue = c->datagram_queue,
+                              .datagram_ttl_ns = c->datagram_ttl,
                               .early_streams = c->early_streams,
                               .max_header_bytes = c->max_header,
                               .idle_timeout_ns = c->idle_timeout,
@@ -317,6 +318,7 @@ static struct relay_config relay_config_of(const struct server *s)
                                  .max_pending_streams = r->max_pending_streams,
                                  .max_frame = b->max_frame,
                                  .datagram_queue = c->datagram_queue,
+                                 .datagram_ttl_ns = c->datagram_ttl,
                                  .max_sessions = sessions_per_worker(s),
                                  .rules = {.hosts = r->hosts.at,
                                            .host_count = r->hosts.count,

@@ -1,5 +1,5 @@
 /*
- * dgramq - a list of copies of datagrams, oldest first. Calls budget.
+ * dgramq - a list of copies of datagrams, oldest first. Calls budget and timers.
  */
 #include "base/dgramq.h"
 
@@ -8,9 +8,11 @@
 #include <string.h>
 
 #include "base/budget.h"
+#include "base/timers.h"
 
 struct dgramq_item {
     STAILQ_ENTRY(dgramq_item) entry;
+    uint64_t due_ns; /* then it is too old */
     size_t len;
     uint8_t data[];
 };
@@ -24,6 +26,14 @@ void dgramq_init(struct dgramq *q, size_t max_count, size_t max_bytes, uint64_t 
                          .dropped = dropped,
                          .budget = budget};
     STAILQ_INIT(&q->items);
+}
+
+void dgramq_set_ttl(struct dgramq *q, const struct timers *timers, uint64_t ttl_ns,
+                    uint64_t *expired)
+{
+    q->timers = ttl_ns ? timers : NULL;
+    q->ttl_ns = ttl_ns;
+    q->expired = expired;
 }
 
 void dgramq_fini(struct dgramq *q)
@@ -65,6 +75,7 @@ void dgramq_push(struct dgramq *q, const void *data, size_t len)
     struct dgramq_item *item = malloc(sizeof(*item) + len);
     assert(item);
     item->len = len;
+    item->due_ns = q->timers ? timers_now(q->timers) + q->ttl_ns : TIMERS_NEVER;
     if (len > 0)
         memcpy(item->data, data, len);
     STAILQ_INSERT_TAIL(&q->items, item, entry);
@@ -74,8 +85,21 @@ void dgramq_push(struct dgramq *q, const void *data, size_t len)
         ++*q->waiting;
 }
 
-bool dgramq_peek(const struct dgramq *q, const uint8_t **data, size_t *len)
+static void drop_expired(struct dgramq *q)
 {
+    uint64_t now = timers_now(q->timers);
+
+    while (q->count > 0 && STAILQ_FIRST(&q->items)->due_ns <= now) {
+        dgramq_pop(q);
+        if (q->expired)
+            ++*q->expired;
+    }
+}
+
+bool dgramq_peek(struct dgramq *q, const uint8_t **data, size_t *len)
+{
+    if (q->timers)
+        drop_expired(q);
     const struct dgramq_item *item = STAILQ_FIRST(&q->items);
 
     if (!item)

@@ -44,6 +44,7 @@
     X(datagrams_received, "datagrams received from clients")                                       \
     X(datagrams_sent, "datagrams sent to clients")                                                 \
     X(datagrams_dropped, "datagrams dropped because their queue was full")                         \
+    X(datagrams_expired, "datagrams dropped because they had waited for too long")                 \
     X(frames_received, "frames received from applications")                                        \
     X(frames_sent, "frames sent to applications")
 

@@ -135,6 +135,9 @@ const struct key keys[] = {
      RANGE(128 * KIB, 16 * MIB), .meaning = "The largest frame exchanged with the application."},
     {KEY_NUMBER, ALL(datagram_queue), .option = "datagram-queue", .preset = "256", RANGE(1, 65536),
      .meaning = "Datagrams waiting in each direction of a session; then the oldest is dropped."},
+    {KEY_DURATION, ALL(datagram_ttl), .option = "datagram-ttl", .preset = "0", RANGE(0, HOUR),
+     .meaning = "Datagrams that have waited for so long are dropped, too; 0 never drops them for "
+                "their age."},
 
     HEADING("Clients' time"),
     {KEY_DURATION, ALL(idle_timeout), .option = "idle-timeout", .preset = "30s",

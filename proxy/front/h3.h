@@ -55,6 +55,7 @@ struct h3_config {
     size_t max_header_bytes;      /* of one request; beyond it 431 */
     size_t stream_send_limit;     /* bytes one WebTransport stream may hold */
     size_t datagram_queue;        /* datagrams waiting, per request */
+    uint64_t datagram_ttl_ns;     /* which then are dropped; 0 is never */
     uint64_t settings_timeout_ns; /* how long a request for a session waits for the SETTINGS */
 };
 

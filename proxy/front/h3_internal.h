@@ -229,6 +229,8 @@ void h3_request_fail(struct h3_request *r, uint64_t code);
 struct h3_request *h3_request_find(struct h3 *h, int64_t id);
 /* The SETTINGS are in: hands the held requests up. */
 void h3_request_unhold(struct h3 *h);
+/* Lends the datagram that is to go next. False if there is none. */
+bool h3_datagram_next(struct h3 *h, struct h3_request **of, const uint8_t **data, size_t *len);
 void h3_datagram_sent(struct h3_request *r);
 /* Tells nghttp3 that len bytes of one of its streams have been acknowledged. */
 void h3_request_acked(struct h3 *h, int64_t id, size_t len);

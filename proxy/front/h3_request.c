@@ -36,6 +36,8 @@ static struct h3_request *request_new(struct h3 *h, int64_t id)
     recvq_init(&r->held_body, &stats->receive_bytes);
     dgramq_init(&r->out, h->host->config.datagram_queue, DATAGRAM_QUEUE_SIZE, &stats->datagrams,
                 &stats->datagrams_dropped, conn_memory(h->conn));
+    dgramq_set_ttl(&r->out, h->host->env->timers, h->host->config.datagram_ttl_ns,
+                   &stats->datagrams_expired);
     TAILQ_INSERT_TAIL(&h->requests, r, in_all);
     stats->requests++;
     return r;
@@ -555,6 +557,20 @@ bool h3_datagram_send(struct h3_request *r, const void *data, size_t len)
     r->has_datagrams = true;
     h3_touch(r->h3);
     return true;
+}
+
+bool h3_datagram_next(struct h3 *h, struct h3_request **of, const uint8_t **data, size_t *len)
+{
+    struct h3_request *r;
+    while ((r = TAILQ_FIRST(&h->datagrams)) != NULL) {
+        if (dgramq_peek(&r->out, data, len)) {
+            *of = r;
+            return true;
+        }
+        TAILQ_REMOVE(&h->datagrams, r, in_datagrams); /* they were dropped meanwhile */
+        r->has_datagrams = false;
+    }
+    return false;
 }
 
 /* The oldest has left; the others' turn comes before the next of this one. */

@@ -48,10 +48,10 @@ static bool pull_http(struct h3 *h, struct conn_piece *piece)
 
 static bool pull_datagram(struct h3 *h, struct conn_piece *piece)
 {
-    struct h3_request *r = TAILQ_FIRST(&h->datagrams);
+    struct h3_request *r;
     const uint8_t *data;
     size_t len;
-    if (!r || !dgramq_peek(&r->out, &data, &len))
+    if (!h3_datagram_next(h, &r, &data, &len))
         return false;
     uint8_t *to = h->host->datagram;
     size_t n = varint_write(to, (uint64_t)r->id / 4);

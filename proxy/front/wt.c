@@ -278,6 +278,7 @@ struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
         .max_header_bytes = config->max_header_bytes,
         .stream_send_limit = config->stream_send_limit,
         .datagram_queue = config->datagram_queue,
+        .datagram_ttl_ns = config->datagram_ttl_ns,
         .settings_timeout_ns = config->settings_timeout_ns,
     };
     h->h3_host = h3_host_new(env, endpoint, &h3_config, &wt_h3_ops, h);

@@ -44,6 +44,7 @@ struct wt_config {
     uint64_t max_streams_uni;
     size_t stream_send_limit; /* bytes one stream may hold for the client: hard */
     size_t datagram_queue;    /* datagrams waiting for the client, per session */
+    uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
     size_t early_streams;     /* streams kept per connection before their session is known */
     size_t max_header_bytes;  /* of a request; beyond it 431 */
     uint64_t idle_timeout_ns;

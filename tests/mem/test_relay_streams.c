@@ -575,6 +575,34 @@ static void datagrams_for_a_slow_reader_are_bounded(void **state)
     rworld_free(w);
 }
 
+static void datagrams_that_waited_too_long_are_not_told(void **state)
+{
+    (void)state;
+    struct peer_session *client;
+    struct app_conn *app;
+    struct rworld_config config = rworld_defaults();
+    config.relay.datagram_ttl_ns = config.wt.datagram_ttl_ns = NS_PER_S;
+    struct rworld *w = opened_with(1, false, &config, &client, &app);
+    uint8_t bytes[1000] = {0};
+    w->reads = false;
+    for (int i = 0; i < 1000; i++) {
+        wt_datagram_send(client->wt, bytes, sizeof bytes);
+        rworld_run_for(w, NS_PER_MS);
+    }
+    assert_true(rworld_stats(w)->datagrams > 0);
+    rworld_run_for(w, NS_PER_S);
+    bytes[0] = 1;
+    wt_datagram_send(client->wt, bytes, sizeof bytes);
+    rworld_run_for(w, NS_PER_S / 2);
+    size_t waiting = rworld_stats(w)->datagrams;
+    w->reads = true;
+    until(w, rworld_stats(w)->datagrams == 0);
+    assert_int_equal(rworld_stats(w)->datagrams_expired, waiting - 1);
+    rworld_run_for(w, NS_PER_S);
+    assert_int_equal(app_last(app, MESSAGE_DATAGRAM_RECEIVE, APP_ANY)->data.at[0], 1);
+    rworld_free(w);
+}
+
 /* --- long runs --- */
 
 /* Answers each stream of the client with its own bytes. */
@@ -659,6 +687,7 @@ int main(void)
         cmocka_unit_test(datagrams_go_both_ways),
         cmocka_unit_test(too_large_a_datagram_is_an_error),
         cmocka_unit_test(datagrams_for_a_slow_reader_are_bounded),
+        cmocka_unit_test(datagrams_that_waited_too_long_are_not_told),
         cmocka_unit_test(echo_is_intact_in_a_bad_network),
         cmocka_unit_test(many_streams_one_after_another_leave_nothing),
     };

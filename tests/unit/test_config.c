@@ -78,6 +78,7 @@ static const struct {
     ROW("early-streams", "0", 0, "10001", "-5"),
     ROW("max-frame", "2M", 2 << 20, "1K", "1G", "18446744073709551616", "17179869184G"),
     ROW("datagram-queue", "1", 1, "0", "65537"),
+    ROW("datagram-ttl", "50ms", 50000000, "50", "2h"),
     ROW("idle-timeout", "1h", UINT64_C(3600000000000), "30", "0", "2h", "1sec", "1d"),
     ROW("keep-alive", "0", 0, "5", "-1s"),
     ROW("handshake-timeout", "500ms", 500000000, "1ms", "ms"),

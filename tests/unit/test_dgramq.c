@@ -4,6 +4,7 @@
 #include "cmocka_all.h"
 #include "base/budget.h"
 #include "base/dgramq.h"
+#include "base/timers.h"
 
 enum { MAX_COUNT = 20, MAX_BYTES = 4000 };
 
@@ -113,10 +114,50 @@ static void test_budget_ends(void **state)
     budget_fini(&budget);
 }
 
+static uint64_t pretend_now(void *clock)
+{
+    return *(uint64_t *)clock;
+}
+
+static void test_age_is_bounded(void **state)
+{
+    struct dgramq q;
+    uint64_t now = 1000, waiting = 0, dropped = 0, expired = 0;
+    struct timers *timers = timers_new(pretend_now, &now);
+    const uint8_t *data;
+    size_t len;
+
+    (void)state;
+    dgramq_init(&q, 10, 100, &waiting, &dropped, NULL);
+    dgramq_set_ttl(&q, timers, 50, &expired);
+    dgramq_push(&q, "a", 1);
+    now += 20;
+    dgramq_push(&q, "b", 1);
+    now += 29;
+    assert_true(dgramq_peek(&q, &data, &len));
+    assert_int_equal(data[0], 'a');
+    now += 1;
+    assert_true(dgramq_peek(&q, &data, &len));
+    assert_int_equal(data[0], 'b');
+    assert_int_equal(expired, 1);
+    now += 20;
+    assert_false(dgramq_peek(&q, &data, &len));
+    assert_int_equal(expired, 2);
+    assert_int_equal(waiting, 0);
+    assert_int_equal(dropped, 0);
+    dgramq_set_ttl(&q, timers, 0, &expired);
+    dgramq_push(&q, "c", 1);
+    now += 1000000;
+    assert_true(dgramq_peek(&q, &data, &len));
+    dgramq_fini(&q);
+    timers_free(timers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_model),
                                        cmocka_unit_test(test_budget_ends),
+                                       cmocka_unit_test(test_age_is_bounded),
                                        cmocka_unit_test(test_empty_datagrams_are_bounded_too)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
