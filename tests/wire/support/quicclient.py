@@ -169,10 +169,11 @@ class Client:
     def __init__(self, port, host="127.0.0.1", settings=None, server_name="localhost",
                  idle_timeout=60.0, max_streams=None, extensions=(), wait=True, **options):
         options.setdefault("supported_versions", [QuicProtocolVersion.VERSION_1])
+        options = {"max_datagram_frame_size": 65536, "max_data": 1 << 24,
+                   "max_stream_data": 1 << 22, **options}
         configuration = QuicConfiguration(
             alpn_protocols=["h3"], is_client=True, verify_mode=ssl.CERT_NONE,
-            server_name=server_name, max_datagram_frame_size=65536, idle_timeout=idle_timeout,
-            max_data=1 << 24, max_stream_data=1 << 22, **options)
+            server_name=server_name, idle_timeout=idle_timeout, **options)
         self.peer = (host, port)
         self.extensions = list(extensions)
         self.sock = self._open_socket()
