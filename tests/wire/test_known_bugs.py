@@ -2,6 +2,8 @@
 list, and where the others are tested, is in tests/README.md."""
 
 import datetime
+import pathlib
+import re
 
 import pytest
 from aioquic.buffer import Buffer, encode_uint_var
@@ -263,6 +265,20 @@ def test_datagrams_of_a_session_end_with_it(scene):
     assert len(client.datagrams) == before
 
 
+@pytest.mark.parametrize("kind", [0x190B4D3D, 0x190B4D3F, 0x190B4D40, 0x190B4D41, 0x190B4D43, 0x190B4D44])
+def test_credit_of_sessions_means_nothing_unless_both_announced_it(scene, kind):
+    """A client that announced none says that nothing may be sent, and is sent it all the same."""
+    client, asked, session = scene.open()
+    asked.capsule(kind, b"\0")
+    stream = client.wt_stream(asked.stream_id, b"ping", end=True)
+    assert received(client, session, 0) == b"ping"
+    session.stream_send(0, b"pong", end=True)
+    session.stream_send(1, b"bidi", end=True)
+    session.stream_send(3, b"uni", end=True)
+    client.wait(lambda: stream.ended and client.at(1).ended and client.at(15).ended)
+    assert stream.data == b"pong"
+
+
 def test_capsules_of_another_dialect_end_nothing(scene):
     """One implementation has ids of its own for close and drain, and ends its stream after them."""
     client, asked, session = scene.open()
@@ -271,3 +287,14 @@ def test_capsules_of_another_dialect_end_nothing(scene):
     last = ended(client, session)
     assert (last["code"], last["reason"], last["clean"], last["by"]) == (0, "", True, "client")
     assert not [m for m in session.seen if m and m["type"] == "webtransport.drain"]
+
+
+def test_the_list_names_tests_that_exist():
+    tests = pathlib.Path(__file__).resolve().parents[1]
+    names = set(re.findall(r"`((?:test_)?[a-z0-9]+_[a-z0-9_]+)`", (tests / "README.md").read_text()))
+    assert len(names) > 50
+    sources = "".join(path.read_text() for kind in ("wire/*.py", "mem/*.c", "unit/*.c")
+                      for path in tests.glob(kind))
+    missing = [name for name in sorted(names)
+               if not re.search(rf"\b(def|static void) {name}\(", sources)]
+    assert not missing
