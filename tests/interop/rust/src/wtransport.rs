@@ -26,6 +26,8 @@ struct Wtransport(Endpoint<endpoint_side::Client>);
 
 impl Client for Wtransport {
     type Session = Connection;
+    const ON_CODES: &'static str = "the crate leaves the mapping of stream codes to its caller";
+    const ON_CLOSE: &'static str = "the crate closes the connection, with the code as it is";
 
     fn new(hash: [u8; 32]) -> Outcome<Self> {
         let config = ClientConfig::builder()
