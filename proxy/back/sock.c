@@ -161,7 +161,7 @@ void sock_close(struct sock *s)
 {
     assert(!s->closed);
     s->closed = true;
-    uv_poll_stop(&s->poll);
-    close(s->fd);
+    /* libuv has a last word with epoll about it; another thread may have the number by then. */
     uv_close((uv_handle_t *)&s->poll, freed);
+    close(s->fd);
 }
