@@ -16,7 +16,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak interop bench lint format clean
+.PHONY: help run build test soak interop bench newest lint format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -49,6 +49,10 @@ bench: ## measure Sluice against the front alone (a few minutes; close other pro
 	@$(setup) bench
 	@CI= TARGETS="proxy/sluice bench" $(build) build-bench --buildtype=release
 	@$(python) tests/bench/bench.py $(BENCH)
+
+newest: ## build and test with the newest libraries that Debian has, in a chroot (root)
+	@$(setup) newest
+	@bash tests/support/newest.sh $(SUITE)
 
 lint: ## check the architecture and the formatting
 	@$(setup) lint

@@ -135,23 +135,29 @@ static void places_of_streams_that_only_were_reset_come_back(void **state)
     finish(r);
 }
 
+/* Where ngtcp2 keeps something for each of them: newer ones do not, and the connection goes on. */
 static void without_memory_for_them_the_connection_ends(void **state)
 {
     struct wt_config config = pair_config();
+    bool kept = false;
     (void)state;
     config.connection_memory = 2 * 1024 * 1024;
     struct raw *r = raw_new(pair_new_with(1, false, &config));
     raw_hello(r);
     raw_settle(r);
+    uint64_t before = stats_of(r)->memory_bytes;
     for (int i = 0; i < 4000 && !r->closed; i++) {
         struct raw_stream *st = raw_open(r, true);
         if (!st || i % 40 == 39)
             raw_settle(r);
+        kept |= stats_of(r)->memory_bytes > before;
         if (st && !r->closed)
             raw_reset(st, REQUEST_CANCELLED);
     }
-    assert_true(r->closed);
-    assert_int_equal(stats_of(r)->faults[FAULT_MEMORY_STREAM], 1);
+    assert_true(r->closed == kept);
+    assert_int_equal(stats_of(r)->faults[FAULT_MEMORY_STREAM], kept);
+    if (!kept)
+        still_serves(r);
     finish(r);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|soak|bench|runtime
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|soak|bench|newest|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries, and Go for make interop, come from bookworm-backports, which is added with the
@@ -52,7 +52,12 @@ read_system() {
         runtime_packages+=(libuv1t64 libgnutls30t64 libmsgpack-c2 libunistring5 libmicrohttpd12t64
             libyaml-0-2)
         ;;
-    *) fail "this installer knows Debian 12 and 13, and this is '${id:-unknown} $version'." \
+    debian-) # testing and unstable
+        build_packages+=(libmsgpack-c-dev)
+        test_packages+=(libclang-rt-dev)
+        runtime_packages+=(libuv1t64 libgnutls30t64 libmsgpack-c2 libunistring5 libmicrohttpd12t64)
+        ;;
+    *) fail "this installer knows Debian 12 and later, and this is '${id:-unknown} $version'." \
         "With the libraries of README.md installed by hand, 'meson setup build && ninja -C build' builds Sluice." ;;
     esac
     codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
@@ -97,7 +102,8 @@ packages_wanted() {
         esac
         ;;
     runtime) say "${runtime_packages[@]}" ;;
-    *) fail "unknown target '$want': build, lint, test, interop, soak, bench or runtime." ;;
+    newest) say debootstrap git ;;
+    *) fail "unknown target '$want': build, lint, test, interop, soak, bench, newest or runtime." ;;
     esac
 }
 
@@ -115,7 +121,7 @@ find_missing() {
         [ -n "$(installed_version "$package")" ] || missing+=("$package")
     done
     case $want in
-    lint) recent_packages=() ;;
+    lint | newest) recent_packages=() ;;
     runtime) recent_packages=("${runtime_quic_packages[@]}") ;;
     esac
     for i in "${!recent_packages[@]}"; do
