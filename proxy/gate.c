@@ -1,5 +1,5 @@
 /*
- * Hosts and origins that are allowed, the limit of sessions, and the door that shuts when the proxy
+ * Origins that are allowed, the limit of sessions, and the door that shuts when the proxy
  * drains. Pure. Calls base/origin.
  */
 #include "gate.h"
@@ -8,14 +8,6 @@
 #include <string.h>
 
 #include "base/origin.h"
-
-static bool is_host_served(const struct gate_rules *rules, const char *authority)
-{
-    for (size_t i = 0; i < rules->host_count; i++)
-        if (origin_host_matches(rules->hosts[i], authority, strlen(authority)))
-            return true;
-    return rules->host_count == 0;
-}
 
 static bool is_origin_allowed(const struct gate_rules *rules, const struct header *origin)
 {
@@ -31,12 +23,9 @@ static bool is_origin(const struct header *h)
 }
 
 /* RFC 6454, section 7.3: there is one Origin at most. With two, each must be allowed. */
-enum fault gate_check(const struct gate_rules *rules, const char *authority,
-                      const struct header *headers, size_t count)
+enum fault gate_check(const struct gate_rules *rules, const struct header *headers, size_t count)
 {
     bool found = false;
-    if (!is_host_served(rules, authority))
-        return FAULT_HOST;
     for (size_t i = 0; i < count; i++) {
         if (!is_origin(&headers[i]))
             continue;
@@ -51,7 +40,9 @@ unsigned gate_status(enum fault fault)
 {
     switch (fault) {
     case FAULT_HOST:
-        return 421;
+        return 421; /* RFC 9110, section 15.5.20 */
+    case FAULT_NO_ROUTE:
+        return 404;
     case FAULT_ORIGIN:
     case FAULT_NO_ORIGIN:
         return 403;

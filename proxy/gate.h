@@ -1,7 +1,7 @@
 /*
  * gate - admission: whether one more session may come in.
  *
- * First for whom: hosts that are served, and origins (the pages' own) that may use them. Browsers
+ * First for whom: origins (the pages' own) that may come. Browsers
  * always name the page's origin; other clients may name any or none, so this protects people's
  * browsers, not the application from clients.
  *
@@ -25,17 +25,15 @@ struct gate {
 
 /* Patterns of base/origin.h. Without any, all are allowed. */
 struct gate_rules {
-    const char *const *hosts;
-    size_t host_count;
     const char *const *origins;
     size_t origin_count;
     bool require_origin; /* a request without origin is refused; with origins, too, only then */
 };
 
-/* FAULT_NONE, FAULT_HOST, FAULT_ORIGIN or FAULT_NO_ORIGIN. */
-enum fault gate_check(const struct gate_rules *rules, const char *authority,
-                      const struct header *headers, size_t count);
-/* The status with which a fault of gate_check or gate_admit is answered. */
+/* FAULT_NONE, FAULT_ORIGIN or FAULT_NO_ORIGIN. */
+enum fault gate_check(const struct gate_rules *rules, const struct header *headers, size_t count);
+/* The status with which these faults, those of gate_admit, and FAULT_HOST and FAULT_NO_ROUTE are
+ * answered. */
 unsigned gate_status(enum fault fault);
 
 void gate_init(struct gate *g, size_t max);

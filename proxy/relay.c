@@ -54,13 +54,12 @@ static const unsigned moves[SESSION_STATES] = {
 
 static uint64_t time_for(const struct session *s)
 {
-    const struct relay_config *config = &s->relay->config;
     switch (s->state) {
     case SESSION_ASKED:
-        return config->accept_timeout_ns;
+        return s->route->accept_timeout_ns;
     case SESSION_DELIVERING:
     case SESSION_ENDING:
-        return config->linger_timeout_ns;
+        return s->route->linger_timeout_ns;
     case SESSION_DELIVERED:
         return READING_TIME;
     default:
@@ -198,13 +197,13 @@ static void end_by_proxy(struct session *s, enum fault fault, unsigned status, u
 static void fail(struct session *s, enum fault fault, unsigned status)
 {
     s->relay->env->stats->faults[fault]++;
-    end_by_proxy(s, fault, status, s->relay->config.lost_code, fault_sentence(fault));
+    end_by_proxy(s, fault, status, s->route->lost_code, fault_sentence(fault));
 }
 
 void session_break(struct session *s, const struct message_fault *fault)
 {
     news_error(s, fault, true);
-    end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->relay->config.lost_code,
+    end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->route->lost_code,
                  fault_sentence(FAULT_BACKEND_PROTOCOL));
 }
 
@@ -242,6 +241,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     if (!s)
         return;
     s->wt = NULL;
+    s->relay->inside[s->route - s->relay->config.routes]--;
     gate_linger(&s->relay->gate);
     streams_forget_wt(s);
     decide_by_client(s, end);
@@ -332,14 +332,15 @@ static void forget_news(struct session *s)
 static void link_closed(void *user, const struct link_end *end)
 {
     struct session *s = user;
+    const char *address = link_address(s->link);
     s->link = NULL;
     switch (s->state) {
     case SESSION_CONNECTING:
     case SESSION_ASKED:
     case SESSION_OPEN:
         LOG(s->relay->env->log, WARN, "backend.failed", log_text("session", s->id),
-            log_text("address", upstream_address(s->relay->upstream)),
-            log_text("fault", fault_name(end->fault)), log_text("why", end->text));
+            log_text("address", address), log_text("fault", fault_name(end->fault)),
+            log_text("why", end->text));
         fail(s, end->fault, 502);
         break;
     case SESSION_ENDING:
@@ -445,18 +446,21 @@ static void init_id(struct session *s)
 
 /* What it costs, and the first window of the application. NULL if there is no memory left for it.
  */
-static struct session *new_session(struct relay *r, struct wt_session *wt)
+static struct session *new_session(struct relay *r, const struct relay_route *route,
+                                   struct wt_session *wt)
 {
     struct session *s = calloc(1, sizeof *s);
     assert(s);
     budget_init(&s->memory, r->env->memory,
-                r->config.session_memory ? r->config.session_memory : UINT64_MAX, NULL);
-    account_init(&s->account, FIRST_SESSION_WINDOW, r->config.session_window, &s->memory);
+                route->session_memory ? route->session_memory : UINT64_MAX, NULL);
+    account_init(&s->account, FIRST_SESSION_WINDOW, route->session_window, &s->memory);
     if (!budget_reserve(&s->memory, SESSION_COST + s->account.window.size, BUDGET_NEWCOMER)) {
         free(s);
         return NULL;
     }
     s->relay = r;
+    s->route = route;
+    r->inside[route - r->config.routes]++;
     s->wt = wt;
     s->receive_window = s->up_limit = UINT64_MAX;
     TAILQ_INIT(&s->ready);
@@ -503,22 +507,48 @@ static void refuse_at_gate(struct relay *r, struct wt_session *wt, const struct 
     wt_refuse(wt, status, NULL, 0, NULL, 0);
 }
 
-static enum fault admit(struct relay *r, const struct wt_request *request)
+/* The first route that fits. */
+static enum fault find_route(const struct relay *r, const struct wt_request *request,
+                             const struct relay_route **route)
 {
-    enum fault fault =
-        gate_check(&r->config.rules, request->authority, request->headers, request->header_count);
+    enum fault fault = FAULT_HOST;
+    struct route_target target;
+    route_target_init(&target, request->authority, request->path);
+    for (size_t i = 0; i < r->config.route_count && !*route; i++) {
+        const struct relay_route *candidate = &r->config.routes[i];
+        if (!route_fits_host(&candidate->route, &target))
+            continue;
+        fault = FAULT_NO_ROUTE;
+        if (route_fits_path(&candidate->route, &target))
+            *route = candidate;
+    }
+    route_target_fini(&target);
+    return *route ? FAULT_NONE : fault;
+}
+
+static enum fault admit(struct relay *r, const struct wt_request *request,
+                        const struct relay_route **route)
+{
+    enum fault fault = find_route(r, request, route);
+    if (fault != FAULT_NONE)
+        return fault;
+    size_t most = (*route)->max_sessions;
+    fault = gate_check(&(*route)->rules, request->headers, request->header_count);
+    if (fault == FAULT_NONE && most && r->inside[*route - r->config.routes] >= most)
+        fault = FAULT_TOO_MANY_SESSIONS;
     return fault == FAULT_NONE ? gate_admit(&r->gate) : fault;
 }
 
 static void requested(void *host_user, struct wt_session *wt, const struct wt_request *request)
 {
     struct relay *r = host_user;
-    enum fault fault = admit(r, request);
+    const struct relay_route *route = NULL;
+    enum fault fault = admit(r, request, &route);
     if (fault != FAULT_NONE) {
         refuse_at_gate(r, wt, request, fault);
         return;
     }
-    struct session *s = new_session(r, wt);
+    struct session *s = new_session(r, route, wt);
     if (!s) {
         gate_linger(&r->gate);
         gate_leave(&r->gate);
@@ -535,7 +565,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         return;
     }
     rules_init(&s->rules, s->offer.items, s->offer.count);
-    s->link = upstream_connect(r->upstream, &ops_of_link, s, &s->memory);
+    s->link = upstream_connect(r->upstreams[route->upstream], &ops_of_link, s, &s->memory);
 }
 
 static const struct wt_ops ops_of_wt = {
@@ -557,14 +587,16 @@ const struct wt_ops *relay_wt_ops(void)
     return &ops_of_wt;
 }
 
-struct relay *relay_new(struct env *env, struct upstream *upstream,
+struct relay *relay_new(struct env *env, struct upstream *const *upstreams,
                         const struct relay_config *config)
 {
     struct relay *r = calloc(1, sizeof *r);
     assert(r);
     r->env = env;
-    r->upstream = upstream;
+    r->upstreams = upstreams;
     r->config = *config;
+    r->inside = calloc(config->route_count, sizeof *r->inside);
+    assert(r->inside);
     gate_init(&r->gate, config->max_sessions);
     r->decoder = message_decoder_new(MESSAGE_FROM_APP);
     LIST_INIT(&r->sessions);
@@ -601,5 +633,6 @@ void relay_free(struct relay *r)
 {
     assert(r->count == 0);
     message_decoder_free(r->decoder);
+    free(r->inside);
     free(r);
 }

@@ -11,32 +11,56 @@
 #include <stdint.h>
 
 #include "base/env.h"
+#include "base/header.h"
 #include "gate.h"
+#include "route.h"
 
 struct relay;
 struct upstream;
 struct wt_ops;
 struct wt_host;
 
-struct relay_config {
+/* What is done to headers on their way: the names in strip are left out, then add is added. */
+struct relay_headers {
+    const char *const *strip;
+    size_t strip_count;
+    const struct header *add;
+    size_t add_count;
+};
+
+/* What a session gets by the route that it takes. What it points to outlives the relay. */
+struct relay_route {
+    const char *name;
+    struct route route; /* what it fits */
+    size_t upstream;    /* which one of the relay's */
+    const char *root_path;
+    size_t max_sessions;     /* of this worker; one more gets 503. 0: no limit of its own */
+    struct gate_rules rules; /* who may come */
+    struct relay_headers to_app, to_client;
     /* Bytes an application may send ahead: the largest; it begins with less. */
     size_t stream_window;
     size_t session_window;      /* on all streams of a session together */
     uint64_t session_memory;    /* bytes held and promised for one session; 0: no limit */
     size_t max_pending_streams; /* streams opened by the application beyond the client's limit */
     size_t max_frame;
-    size_t datagram_queue;    /* datagrams waiting for one application */
-    uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
-    size_t max_sessions;      /* of this worker; one more gets 503 */
-    struct gate_rules rules;  /* what it points to outlives the relay */
     uint64_t accept_timeout_ns;
     uint64_t linger_timeout_ns;
     uint64_t stall_timeout_ns;
     uint32_t lost_code; /* close code when the application is lost or broke the protocol */
 };
 
-/* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. */
-struct relay *relay_new(struct env *env, struct upstream *upstream,
+struct relay_config {
+    /* The first that fits is taken. Not copied: they stay in place. */
+    const struct relay_route *routes;
+    size_t route_count;
+    size_t datagram_queue;    /* datagrams waiting for one application */
+    uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
+    size_t max_sessions;      /* of this worker; one more gets 503 */
+};
+
+/* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. upstreams stay
+ * in place. */
+struct relay *relay_new(struct env *env, struct upstream *const *upstreams,
                         const struct relay_config *config);
 const struct wt_ops *relay_wt_ops(void);
 /* Tells every application that the proxy is shutting down (webtransport.drain, reason "shutdown").

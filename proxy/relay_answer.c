@@ -10,18 +10,23 @@
 
 /* --- the answer --- */
 
-/* The message's headers, and wt-protocol if a subprotocol was chosen. *quoted is to be freed after
- * use. */
+/* The message's headers, but for what the route does to them, and wt-protocol if a subprotocol was
+ * chosen. *quoted is to be freed after use. */
 static struct header *answer_headers(const struct session *s, const struct message *m,
                                      size_t *count, char **quoted)
 {
-    struct header *headers = calloc(m->header_count + 1, sizeof *headers);
+    const struct relay_headers *rule = &s->route->to_client;
+    struct header *headers = calloc(m->header_count + rule->add_count + 1, sizeof *headers);
     assert(headers);
+    *count = 0;
     for (size_t i = 0; i < m->header_count; i++) {
         const struct message_header *h = &m->headers[i];
-        headers[i] = (struct header){h->name.at, h->name.len, h->value.at, h->value.len};
+        struct header given = {h->name.at, h->name.len, h->value.at, h->value.len};
+        if (!session_strips(rule, &given))
+            headers[(*count)++] = given;
     }
-    *count = m->header_count;
+    for (size_t i = 0; i < rule->add_count; i++)
+        headers[(*count)++] = rule->add[i];
     *quoted = NULL;
     if (!m->subprotocol.at)
         return headers;

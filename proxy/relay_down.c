@@ -47,7 +47,7 @@ static void open_stream(struct session *s, const struct message *m)
     rules_app_opened(&s->rules, uni);
     if (TAILQ_EMPTY(&s->pending[uni]))
         wt = wt_stream_open(s->wt, uni, NULL);
-    if (!wt && s->pending_count >= s->relay->config.max_pending_streams) {
+    if (!wt && s->pending_count >= s->route->max_pending_streams) {
         refuse_stream(s, m);
         return;
     }
@@ -257,6 +257,6 @@ void down_frame_refused(void *user, uint64_t length)
         return;
     snprintf(fault.text, sizeof fault.text,
              "a frame's length is %llu, expected 1 to %zu (max_frame)", (unsigned long long)length,
-             s->relay->config.max_frame);
+             s->route->max_frame);
     session_break(s, &fault);
 }

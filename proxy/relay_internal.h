@@ -49,7 +49,8 @@
 
 struct relay {
     struct env *env;
-    struct upstream *upstream;
+    struct upstream *const *upstreams;
+    size_t *inside; /* sessions by route */
     struct relay_config config;
     struct gate gate;
     struct message_decoder *decoder;
@@ -104,6 +105,7 @@ struct account {
 
 struct session {
     struct relay *relay;
+    const struct relay_route *route;
     LIST_ENTRY(session) entry;
     struct wt_session *wt; /* NULL when the client's side is over */
     bool wt_closing;       /* only wt's closed() is still to come */
@@ -296,5 +298,7 @@ void down_open_pending(struct session *s, bool unidirectional);
 /* Encodes the scope into s->scope and finds what is offered. Returns false if it is larger than a
  * frame may be. */
 bool scope_build(struct session *s, const struct wt_request *r);
+/* True if a route leaves this header out. */
+bool session_strips(const struct relay_headers *rule, const struct header *h);
 
 #endif

@@ -32,8 +32,24 @@ static uint16_t host_port(const struct sockaddr_storage *from, char *host, size_
     return ntohs(in6->sin6_port);
 }
 
-/* `host` first, from :authority; the rest as received. Returns how many. */
-static size_t scope_headers(const struct wt_request *r, struct message_header *to)
+bool session_strips(const struct relay_headers *rule, const struct header *h)
+{
+    for (size_t i = 0; i < rule->strip_count; i++)
+        if (is_named(h, rule->strip[i]))
+            return true;
+    return false;
+}
+
+static struct message_header to_message(const struct header *h)
+{
+    return (struct message_header){.name = {h->name, h->name_len},
+                                   .value = {h->value, h->value_len}};
+}
+
+/* `host` first, from :authority; the rest as received, but for what the route does to them. Returns
+ * how many. */
+static size_t scope_headers(const struct relay_headers *rule, const struct wt_request *r,
+                            struct message_header *to)
 {
     size_t count = 0;
     to[count++] = (struct message_header){
@@ -42,18 +58,19 @@ static size_t scope_headers(const struct wt_request *r, struct message_header *t
     };
     for (size_t i = 0; i < r->header_count; i++) {
         const struct header *h = &r->headers[i];
-        if (!is_named(h, "host"))
-            to[count++] = (struct message_header){.name = {h->name, h->name_len},
-                                                  .value = {h->value, h->value_len}};
+        if (!is_named(h, "host") && !session_strips(rule, h))
+            to[count++] = to_message(h);
     }
+    for (size_t i = 0; i < rule->add_count; i++)
+        to[count++] = to_message(&rule->add[i]);
     return count;
 }
 
 static bool encode(struct session *s, const struct message_scope *scope)
 {
-    const struct relay_config *config = &s->relay->config;
+    const struct relay_route *route = s->route;
     size_t len = message_encode_scope(scope, NULL, 0);
-    if (len > config->max_frame || len > upstream_largest(s->relay->upstream))
+    if (len > route->max_frame || len > upstream_largest(s->relay->upstreams[route->upstream]))
         return false;
     s->scope = malloc(len);
     assert(s->scope);
@@ -65,28 +82,28 @@ static bool encode(struct session *s, const struct message_scope *scope)
 static void describe(struct message_scope *scope, const struct session *s,
                      const struct wt_request *r)
 {
-    const struct relay_config *config = &s->relay->config;
+    const struct relay_route *route = s->route;
     size_t path_len = strcspn(r->path, "?");
     const char *query = r->path + path_len + (r->path[path_len] == '?');
     *scope = (struct message_scope){
         .raw_path = {(const uint8_t *)r->path, path_len},
         .query_string = {(const uint8_t *)query, strlen(query)},
-        .root_path = news_text(""),
+        .root_path = news_text(route->root_path ? route->root_path : ""),
         .session_id = r->session_id,
         .subprotocols = s->offer.items,
         .subprotocol_count = s->offer.count,
         .tls_version = r->tls_version,
         .cipher_suite = r->cipher_suite,
         .max_datagram_size = wt_datagram_max(s->wt),
-        .stream_window = config->stream_window < FIRST_STREAM_WINDOW ? config->stream_window
-                                                                     : FIRST_STREAM_WINDOW,
+        .stream_window =
+            route->stream_window < FIRST_STREAM_WINDOW ? route->stream_window : FIRST_STREAM_WINDOW,
         .session_window = s->account.window.size,
-        .max_pending_streams = config->max_pending_streams,
+        .max_pending_streams = route->max_pending_streams,
         .connect_protocol = news_text(r->protocol),
         .session = news_text(s->id),
         .draft = news_text(r->draft),
-        .route = news_text("default"),
-        .max_frame = config->max_frame,
+        .route = news_text(route->name),
+        .max_frame = route->max_frame,
     };
 }
 
@@ -94,17 +111,19 @@ bool scope_build(struct session *s, const struct wt_request *r)
 {
     struct message_scope scope;
     char server[INET6_ADDRSTRLEN], client[INET6_ADDRSTRLEN];
-    if (r->header_count + 1 > MESSAGE_MAX_SCOPE_HEADERS)
+    const struct relay_headers *rule = &s->route->to_app;
+    size_t most = 1 + r->header_count + rule->add_count;
+    if (most > MESSAGE_MAX_SCOPE_HEADERS)
         return false;
     offer_read(&s->offer, r->headers, r->header_count);
     describe(&scope, s, r);
     char *path = malloc(3 * scope.raw_path.len + 1);
-    struct message_header *headers = calloc(r->header_count + 1, sizeof *headers);
+    struct message_header *headers = calloc(most, sizeof *headers);
     assert(path && headers);
     scope.path = (struct message_text){
         path, message_scope_path(scope.raw_path.at, scope.raw_path.len, path)};
     scope.headers = headers;
-    scope.header_count = scope_headers(r, headers);
+    scope.header_count = scope_headers(rule, r, headers);
     scope.server_port = host_port(&r->local, server, sizeof server);
     scope.server_host = news_text(server);
     scope.client_port = host_port(&r->remote, client, sizeof client);

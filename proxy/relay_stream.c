@@ -38,7 +38,7 @@ struct stream *stream_new(struct session *s, uint64_t id, struct wt_stream *wt)
     st->client_ended = st->up_over;
     st->down = !by_app && st->unidirectional ? DOWN_OVER : DOWN_OPEN;
     st->up_limit = s->receive_window;
-    account_init(&st->account, FIRST_STREAM_WINDOW, s->relay->config.stream_window,
+    account_init(&st->account, FIRST_STREAM_WINDOW, s->route->stream_window,
                  NULL); /* the session's window pays */
     recvq_init(&st->queue, &stats->receive_bytes);
     recvq_init(&st->backlog, &stats->send_bytes);
@@ -228,7 +228,7 @@ void session_watch_credit(struct session *s)
     bool patient = s->excess == 0 || !budget_is_short(&s->memory);
     if (over && !(patient && timer_is_set(&s->stall)))
         timer_set(timers, &s->stall,
-                  timers_now(timers) + (patient ? s->relay->config.stall_timeout_ns : 0));
+                  timers_now(timers) + (patient ? s->route->stall_timeout_ns : 0));
     if (over == s->paused || !s->link)
         return;
     s->paused = over;

@@ -46,7 +46,7 @@ static size_t frame_room(const struct stream *st)
 {
     const struct session *s = st->session;
     size_t room = link_append_room(s->link);
-    size_t most = s->relay->config.max_frame - DATA_MARGIN;
+    size_t most = s->route->max_frame - DATA_MARGIN;
     size_t left = most > s->open_data ? most - s->open_data : 0;
     return room < left ? room : left;
 }
@@ -223,7 +223,7 @@ static bool stage_datagram(struct session *s, const uint8_t *data, size_t len)
 void up_datagram_received(void *user, const uint8_t *data, size_t len)
 {
     struct session *s = user;
-    if (!s->link || !session_listens(s) || len > s->relay->config.max_frame - DATA_MARGIN)
+    if (!s->link || !session_listens(s) || len > s->route->max_frame - DATA_MARGIN)
         return;
     if (s->datagrams.count == 0 && stage_datagram(s, data, len))
         return;

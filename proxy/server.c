@@ -27,19 +27,16 @@
 #include "certificate.h"
 #include "front/steering.h"
 #include "front/tls.h"
+#include "plan.h"
 #include "worker.h"
 
 /* File descriptors that are not sessions: libraries, listeners, the admin's clients, lookups. */
 enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
 
-enum { SESSIONS_AUTO_MAX = 100000 };
+enum { SESSIONS_AUTO_MAX = 100000, ADDRESSES_PER_NAME = 8 };
 
 /* How long a second signal waits for connections to be told before the process ends. */
 enum { FORCE_MS = 1000, RENEWAL_MS = 60 * 1000 };
-
-enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
-/* For an application to finish a large frame where memory is short: see back/link_in.c. */
-#define FRAME_TIMEOUT (30 * NS_PER_S)
 
 struct server {
     const struct config *config;
@@ -50,6 +47,7 @@ struct server {
     uv_timer_t renewal, force;
     struct certificate *certificate;
     uint8_t secret[TLS_SECRET_LEN]; /* for keys that may outlive this run */
+    struct plan plan;
     struct admin *admin;
     struct worker *workers[ENDPOINT_MAX_WORKERS];
     unsigned worker_count, started;
@@ -263,73 +261,13 @@ static uint64_t memory_of_machine(void)
     return container && container < machine ? container : machine;
 }
 
+static uint64_t memory_per_worker(const struct server *s)
+{
+    uint64_t memory = s->config->memory ? s->config->memory : memory_of_machine() / 2;
+    return memory / s->worker_count;
+}
+
 /* --- the workers --- */
-
-static struct wt_config wt_config_of(const struct server *s)
-{
-    const struct config *c = s->config;
-
-    return (struct wt_config){.tls = certificate_context(s->certificate),
-                              .is_server = true,
-                              .connection_window = c->connection_window,
-                              .stream_window = c->stream_window,
-                              .connection_memory = c->connection_memory,
-                              .max_streams_bidi = c->max_streams,
-                              .max_streams_uni = c->max_streams,
-                              /* what the application may send, and the stream's header */
-                              .stream_send_limit = c->routes[0].app_stream_window + 64,
-                              .datagram_queue = c->datagram_queue,
-                              .datagram_ttl_ns = c->datagram_ttl,
-                              .early_streams = c->early_streams,
-                              .max_header_bytes = c->max_header,
-                              .idle_timeout_ns = c->idle_timeout,
-                              .keep_alive_ns = c->keep_alive,
-                              .handshake_timeout_ns = c->handshake_timeout,
-                              .settings_timeout_ns = c->settings_timeout,
-                              .close_timeout_ns = c->close_timeout};
-}
-
-static struct upstream_config upstream_config_of(const struct server *s)
-{
-    const struct config *c = s->config;
-    const struct config_backend *b = &c->backends[0];
-    /* The scope, sent as one frame, may be several times as long as the request: its path stands in
-     * it twice, and invalid bytes grow to three. */
-    size_t scope = 4 * c->max_header + 16384;
-
-    return (struct upstream_config){.address = b->addresses.at[0],
-                                    .connect_timeout_ns = b->connect_timeout,
-                                    .linger_timeout_ns = b->linger_timeout,
-                                    .frame_timeout_ns = FRAME_TIMEOUT,
-                                    .max_frame = b->max_frame,
-                                    .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
-                                    .read_budget = READ_BUDGET};
-}
-
-static struct relay_config relay_config_of(const struct server *s)
-{
-    const struct config *c = s->config;
-    const struct config_backend *b = &c->backends[0];
-    const struct config_route *r = &c->routes[0];
-
-    return (struct relay_config){.stream_window = r->app_stream_window,
-                                 .session_window = r->app_session_window,
-                                 .session_memory = r->session_memory,
-                                 .max_pending_streams = r->max_pending_streams,
-                                 .max_frame = b->max_frame,
-                                 .datagram_queue = c->datagram_queue,
-                                 .datagram_ttl_ns = c->datagram_ttl,
-                                 .max_sessions = sessions_per_worker(s),
-                                 .rules = {.hosts = r->hosts.at,
-                                           .host_count = r->hosts.count,
-                                           .origins = r->origins.at,
-                                           .origin_count = r->origins.count,
-                                           .require_origin = r->require_origin},
-                                 .accept_timeout_ns = r->accept_timeout,
-                                 .linger_timeout_ns = b->linger_timeout,
-                                 .stall_timeout_ns = r->stall_timeout,
-                                 .lost_code = (uint32_t)r->lost_code};
-}
 
 static struct endpoint_config endpoint_config_of(const struct server *s)
 {
@@ -362,17 +300,19 @@ static int try_to_bind(const struct packet_address *a)
     return failed;
 }
 
-/* Fills in the addresses to listen at. A name may have an address of a family that this machine is
+/* Adds the addresses to listen at. A name may have an address of a family that this machine is
  * without; one that works suffices. */
 static int find_addresses(struct worker_config *to, const char *listen, char *error,
                           size_t error_size)
 {
-    struct packet_address found[WORKER_MAX_ADDRESSES];
-    size_t count = address_resolve(listen, found, WORKER_MAX_ADDRESSES, error, error_size);
+    struct packet_address found[ADDRESSES_PER_NAME];
+    size_t count = address_resolve(listen, found, ADDRESSES_PER_NAME, error, error_size);
+    size_t first = to->listen_count;
     int why = 0;
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && to->listen_count < WORKER_MAX_ADDRESSES; i++) {
         if (try_to_bind(&found[i]) == 0) {
+            to->same_port_as[to->listen_count] = first;
             to->listen[to->listen_count++] = found[i];
             continue;
         }
@@ -381,8 +321,9 @@ static int find_addresses(struct worker_config *to, const char *listen, char *er
             break;
     }
     if (count > 0 &&
-        (to->listen_count == 0 || (why && why != EADDRNOTAVAIL && why != EAFNOSUPPORT))) {
-        snprintf(error, error_size, "cannot listen at %s (UDP): %s", listen, strerror(why));
+        (to->listen_count == first || (why && why != EADDRNOTAVAIL && why != EAFNOSUPPORT))) {
+        snprintf(error, error_size, "cannot listen at %s (UDP): %s", listen,
+                 why ? strerror(why) : "too many addresses");
         return -1;
     }
     return count > 0 ? 0 : -1;
@@ -439,7 +380,7 @@ static void tell_listening(const struct server *s, const struct worker_config *w
         address_host(&wc->listen[i], host);
         LOG(s->log, INFO, "listening", log_text("address", host),
             log_uint("port", address_port(&wc->listen[i])), log_uint("workers", wc->count),
-            log_text("app", s->config->backends[0].addresses.at[0]));
+            log_uint("routes", s->config->route_count));
     }
 }
 
@@ -450,18 +391,16 @@ static int start(struct server *s, char *error, size_t error_size)
 
     s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
     hostport_split(s->config->listeners[0].address, s->host, &ignored);
-    if (find_addresses(&wc, s->config->listeners[0].address, error, error_size) < 0 ||
-        find_secret(s, error, error_size) < 0 || make_certificate(s, error, error_size) < 0)
+    for (size_t i = 0; i < s->config->listener_count; i++)
+        if (find_addresses(&wc, s->config->listeners[i].address, error, error_size) < 0)
+            return -1;
+    if (find_secret(s, error, error_size) < 0 || make_certificate(s, error, error_size) < 0)
         return -1;
-    wc.count = s->worker_count;
-    wc.kernel_buffer = s->config->udp_buffer;
-    wc.no_offload = !s->config->offload;
+    struct plan_share share = {.workers = s->worker_count,
+                               .max_sessions = sessions_per_worker(s),
+                               .memory = memory_per_worker(s)};
+    plan_init(&s->plan, s->config, &share, certificate_context(s->certificate), &wc);
     wc.endpoint = endpoint_config_of(s);
-    wc.wt = wt_config_of(s);
-    wc.upstream = upstream_config_of(s);
-    wc.relay = relay_config_of(s);
-    wc.drain_timeout_ns = s->config->drain_timeout;
-    wc.memory = (s->config->memory ? s->config->memory : memory_of_machine() / 2) / wc.count;
     if (make_workers(s, &wc, error, error_size) < 0)
         return -1;
     steer(s, &wc);
@@ -587,6 +526,7 @@ int server_run(const struct config *config, const struct log *log, char *error, 
     }
     uv_run(&s.loop, UV_RUN_DEFAULT);
     uv_loop_close(&s.loop);
+    plan_fini(&s.plan);
     certificate_free(s.certificate);
     pthread_mutex_destroy(&s.lock);
     if (s.code == EXIT_CODE_OK)

@@ -2,7 +2,8 @@
  * worker - one thread, one loop, and the composition of what runs in it.
  *
  * Owns the loop, the clock (a timerfd, because libuv counts in milliseconds and QUIC paces in
- * nanoseconds), the env, the inbox, and one of each: endpoint, WebTransport host, upstream, relay.
+ * nanoseconds), the env, the inbox, and one of each: endpoint, WebTransport host, relay;
+ * and an upstream for each backend.
  *
  * A turn ends in the loop's prepare phase, right before it sleeps. Udp ends one earlier, after each
  * batch that it has read.
@@ -79,7 +80,8 @@ struct worker {
     size_t socket_count, sockets_open;
     struct endpoint *endpoint;
     struct wt_host *host;
-    struct upstream *upstream;
+    struct upstream **upstreams;
+    size_t upstream_count; /* made */
     struct relay *relay;
 };
 
@@ -248,13 +250,14 @@ static void free_parts(struct worker *w)
         wt_host_free(w->host);
     if (w->relay)
         relay_free(w->relay);
-    if (w->upstream)
-        upstream_free(w->upstream);
+    while (w->upstream_count > 0)
+        upstream_free(w->upstreams[--w->upstream_count]);
+    free(w->upstreams);
     if (w->endpoint)
         endpoint_free(w->endpoint);
     w->host = NULL;
     w->relay = NULL;
-    w->upstream = NULL;
+    w->upstreams = NULL;
     w->endpoint = NULL;
 }
 
@@ -428,8 +431,9 @@ static int open_sockets(struct worker *w, char *error, size_t error_size)
                                     .reuse_port = w->config.count > 1,
                                     .kernel_buffer = w->config.kernel_buffer,
                                     .no_offload = w->config.no_offload};
-        if (i > 0 && address_port(&config.bind) == 0)
-            address_set_port(&config.bind, address_port(udp_address(w->sockets[0])));
+        size_t first = w->config.same_port_as[i];
+        if (first < i && address_port(&config.bind) == 0)
+            address_set_port(&config.bind, address_port(udp_address(w->sockets[first])));
         w->sockets[i] = udp_open(&w->env, &w->loop, &config, &udp_ops, w, error, error_size);
         if (!w->sockets[i])
             return -1;
@@ -439,22 +443,36 @@ static int open_sockets(struct worker *w, char *error, size_t error_size)
     return 0;
 }
 
+static int make_upstreams(struct worker *w, char *error, size_t error_size)
+{
+    const char *why = "";
+
+    w->upstreams = calloc(w->config.upstream_count, sizeof(w->upstreams[0]));
+    assert(w->upstreams);
+    for (; w->upstream_count < w->config.upstream_count; w->upstream_count++) {
+        const struct upstream_config *config = &w->config.upstreams[w->upstream_count];
+        w->upstreams[w->upstream_count] = upstream_new(&w->env, &w->loop, config, &why);
+        if (!w->upstreams[w->upstream_count]) {
+            snprintf(error, error_size, "an application's address: %s, got '%s'", why,
+                     config->addresses[0]);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 static int make_parts(struct worker *w, char *error, size_t error_size)
 {
     struct endpoint_config endpoint = w->config.endpoint;
-    const char *why = "";
 
     if (open_sockets(w, error, error_size) < 0)
         return -1;
-    w->upstream = upstream_new(&w->env, &w->loop, &w->config.upstream, &why);
-    if (!w->upstream) {
-        snprintf(error, error_size, "--app: %s, got '%s'", why, w->config.upstream.address);
+    if (make_upstreams(w, error, error_size) < 0)
         return -1;
-    }
     endpoint.worker = (uint8_t)w->config.index;
     endpoint.workers = w->config.count;
     w->endpoint = endpoint_new(&w->env, &endpoint, &endpoint_ops, w);
-    w->relay = relay_new(&w->env, w->upstream, &w->config.relay);
+    w->relay = relay_new(&w->env, w->upstreams, &w->config.relay);
     w->host = wt_host_new(&w->env, w->endpoint, &w->config.wt, relay_wt_ops(), w->relay);
     return 0;
 }

@@ -21,7 +21,7 @@
 #include "front/wt.h"
 #include "relay.h"
 
-#define WORKER_MAX_ADDRESSES 8
+#define WORKER_MAX_ADDRESSES 64
 
 struct worker;
 
@@ -30,12 +30,17 @@ struct worker_config {
     unsigned index, count;
     struct log log;
     struct packet_address listen[WORKER_MAX_ADDRESSES];
+    /* The number of the address whose port this one takes if its own is 0; its own for none. */
+    size_t same_port_as[WORKER_MAX_ADDRESSES];
     size_t listen_count;
     size_t kernel_buffer;
     bool no_offload;
     struct endpoint_config endpoint; /* worker and workers are filled in from index and count */
     struct wt_config wt;
-    struct upstream_config upstream;
+    /* One for each backend; relay's routes name them by their number. In place as long as the
+     * worker is. */
+    const struct upstream_config *upstreams;
+    size_t upstream_count;
     struct relay_config relay;
     uint64_t drain_timeout_ns;
     uint64_t memory; /* bytes that everything in it may hold and promise */

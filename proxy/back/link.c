@@ -62,11 +62,10 @@ void link_lose(struct link *l, int error)
     char text[sizeof l->end_text];
     const char *where = l->part_end > l->part_begin ? " inside a frame" : "";
     if (error)
-        snprintf(text, sizeof text, "%s: connection lost%s: %s", l->shared->target->address, where,
+        snprintf(text, sizeof text, "%s: connection lost%s: %s", l->target->address, where,
                  strerror(error));
     else
-        snprintf(text, sizeof text, "%s closed its connection%s", l->shared->target->address,
-                 where);
+        snprintf(text, sizeof text, "%s closed its connection%s", l->target->address, where);
     bool finished = l->state == LINK_FINISHING;
     end_link(l, finished ? FAULT_NONE : FAULT_BACKEND_LOST, error, text);
 }
@@ -382,7 +381,7 @@ static void flush(void *owner)
     struct link *l = owner;
     if (l->state == LINK_NEW) {
         l->state = LINK_DIALING;
-        dial_begin(&l->dial, l->shared->env, l->shared->loop, l->shared->target,
+        dial_begin(&l->dial, l->shared->env, l->shared->loop, l->target,
                    l->shared->connect_timeout_ns, &dialing_ops, l);
         return;
     }
@@ -407,12 +406,13 @@ static void linger_fired(void *owner)
     end_link(owner, FAULT_NONE, 0, "the application did not close its end in time");
 }
 
-struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user,
-                       struct budget *memory)
+struct link *link_open(struct link_shared *shared, const struct dial_target *target,
+                       const struct link_ops *ops, void *user, struct budget *memory)
 {
     struct link *l = calloc(1, sizeof *l);
     assert(l);
     l->shared = shared;
+    l->target = target;
     l->ops = ops;
     l->user = user;
     l->memory = memory;
@@ -425,6 +425,11 @@ struct link *link_open(struct link_shared *shared, const struct link_ops *ops, v
     shared->env->stats->links++;
     touch(l);
     return l;
+}
+
+const char *link_address(const struct link *l)
+{
+    return l->target->address;
 }
 
 void link_pause(struct link *l)

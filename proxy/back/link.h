@@ -42,7 +42,6 @@ struct link;
 struct link_shared {
     struct env *env;
     uv_loop_t *loop;
-    const struct dial_target *target;
     uint64_t connect_timeout_ns;
     uint64_t linger_timeout_ns;
     uint64_t frame_timeout_ns;
@@ -84,10 +83,12 @@ struct link_ops {
     void (*closed)(void *user, const struct link_end *end);
 };
 
-/* Begins to connect. Never fails at once: opened() or closed() follows, not before this returns.
- * memory pays for what the link keeps; it must be in place until closed(). */
-struct link *link_open(struct link_shared *shared, const struct link_ops *ops, void *user,
-                       struct budget *memory);
+/* Begins to connect to target. Never fails at once: opened() or closed() follows, not before this
+ * returns. memory pays for what the link keeps; it must be in place until closed(). */
+struct link *link_open(struct link_shared *shared, const struct dial_target *target,
+                       const struct link_ops *ops, void *user, struct budget *memory);
+/* Where to, as given; lives as long as the target. */
+const char *link_address(const struct link *l);
 
 /* Bytes that fit into the stage now. 0 before opened(), after link_finish, once the other side is
  * gone, and while there is no memory for a stage (writable() comes then, too). */

@@ -35,6 +35,7 @@ struct receipt {
 
 struct link {
     struct link_shared *shared;
+    const struct dial_target *target;
     const struct link_ops *ops;
     void *user;
     enum link_state state;

@@ -1,5 +1,5 @@
 /*
- * The application's address, and what all links to it share. Owns the shared read buffer and spare
+ * An application's addresses, and what all links to it share. Owns the shared read buffer and spare
  * stages. Calls dial and link.
  */
 #include "back/upstream.h"
@@ -12,24 +12,45 @@
 #define READ_SIZE (256 * 1024) /* what a Unix socket holds, and some more */
 
 struct upstream {
-    struct dial_target target;
+    struct dial_target *targets;
+    size_t target_count, next;
     struct link_shared shared;
 };
+
+static void free_targets(struct upstream *u)
+{
+    for (size_t i = 0; i < u->target_count; i++)
+        dial_target_fini(&u->targets[i]);
+    free(u->targets);
+}
+
+static bool make_targets(struct upstream *u, const struct upstream_config *config,
+                         const char **error)
+{
+    assert(config->address_count > 0);
+    u->targets = calloc(config->address_count, sizeof *u->targets);
+    assert(u->targets);
+    while (u->target_count < config->address_count) {
+        size_t i = u->target_count++;
+        if (!dial_target_init(&u->targets[i], config->addresses[i], error))
+            return false;
+    }
+    return true;
+}
 
 struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
                               const struct upstream_config *config, const char **error)
 {
     struct upstream *u = calloc(1, sizeof *u);
     assert(u);
-    if (!dial_target_init(&u->target, config->address, error)) {
-        dial_target_fini(&u->target);
+    if (!make_targets(u, config, error)) {
+        free_targets(u);
         free(u);
         return NULL;
     }
     u->shared = (struct link_shared){
         .env = env,
         .loop = loop,
-        .target = &u->target,
         .connect_timeout_ns = config->connect_timeout_ns,
         .linger_timeout_ns = config->linger_timeout_ns,
         .frame_timeout_ns = config->frame_timeout_ns,
@@ -51,22 +72,19 @@ void upstream_free(struct upstream *u)
         free(u->shared.spare_stages[--u->shared.spare_count]);
     free(u->shared.spare_part);
     free(u->shared.read_buffer);
-    dial_target_fini(&u->target);
+    free_targets(u);
     free(u);
 }
 
 struct link *upstream_connect(struct upstream *u, const struct link_ops *ops, void *user,
                               struct budget *memory)
 {
-    return link_open(&u->shared, ops, user, memory);
+    const struct dial_target *target = &u->targets[u->next];
+    u->next = (u->next + 1) % u->target_count;
+    return link_open(&u->shared, target, ops, user, memory);
 }
 
 size_t upstream_largest(const struct upstream *u)
 {
     return u->shared.stage_size - LINK_FRAME_EXTRA;
-}
-
-const char *upstream_address(const struct upstream *u)
-{
-    return u->target.address;
 }

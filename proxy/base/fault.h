@@ -47,6 +47,7 @@ enum fault_reach {
     X(SECOND_SESSION, "second_session", SESSION, "the connection already carries a session")       \
     X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
     X(HOST, "host", SESSION, "the client asks for a host that is not served here")                 \
+    X(NO_ROUTE, "no_route", SESSION, "no route of the host is for the path that is asked for")     \
     X(ORIGIN, "origin", SESSION, "the origin of the client's page is not allowed")                 \
     X(NO_ORIGIN, "no_origin", SESSION, "the client names no origin, which is required here")       \
     X(HEADERS_TOO_LARGE, "headers_too_large", SESSION, "the request's headers are too large")      \

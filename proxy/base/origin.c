@@ -123,6 +123,8 @@ bool origin_host_matches(const char *pattern, const char *text, size_t len)
     struct piece host, port;
     if (!split_host((struct piece){text, len}, &host, &port))
         return false;
+    if (host.len > 1 && host.at[host.len - 1] == '.') /* the root, which may be left out */
+        host.len--;
     if (host.at[0] == '[' && pattern[0] != '[')
         host = (struct piece){host.at + 1, host.len - 2};
     return host_matches((struct piece){pattern, strlen(pattern)}, host);

@@ -51,6 +51,17 @@ const struct key keys[] = {
     {KEY_APP, BACKEND(addresses), .option = "app", .many = true,
      .meaning = "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
                 "one connection to it; of several addresses sessions take turns."},
+    {KEY_HOST, CERTIFICATE(names), .many = true,
+     .meaning = "The server names that it is for; the first label may be an asterisk. Without them "
+                "those that the certificate itself names."},
+    {KEY_ADMIN, ALL(admin), .option = "admin",
+     .meaning = "Serve health, statistics, the certificate's hash and a demo page over plain HTTP "
+                "at HOST:PORT or unix:PATH. For people you trust only."},
+
+    HEADING("Which sessions, and what becomes of them"),
+    {KEY_NAME, ROUTE(name),
+     .meaning = "What the log and the application call it. Without one it is called as its "
+                "backend."},
     {KEY_HOST, ROUTE(hosts), .shared = true, .option = "host", .many = true,
      .meaning = "A host that clients may ask for; '*.example.org' is any one label before it. Say "
                 "it once for each. Others are answered 421. Without it any host will do."},
@@ -63,9 +74,26 @@ const struct key keys[] = {
      .preset = "false",
      .meaning = "Answer 403 to clients that name no origin, too. Browsers always do; other "
                 "clients need not, and may name any."},
-    {KEY_ADMIN, ALL(admin), .option = "admin",
-     .meaning = "Serve health, statistics, the certificate's hash and a demo page over plain HTTP "
-                "at HOST:PORT or unix:PATH. For people you trust only."},
+    {KEY_PATH, ROUTE(path),
+     .meaning = "For this path only, without its query, with escapes decoded. If no route of a "
+                "host is for a path, its sessions are answered 404."},
+    {KEY_PATH, ROUTE(path_prefix),
+     .meaning = "For this path and all below it: /chat is for /chat/room, not for /chats."},
+    {KEY_NAME, ROUTE(backend), .meaning = "The name of the backend that gets the sessions."},
+    {KEY_PATH, ROUTE(root_path),
+     .meaning = "The scope's root_path: where the application is mounted."},
+    {KEY_HEADERS, ROUTE(add_request_headers),
+     .meaning = "Headers that the application gets in addition."},
+    {KEY_HEADER, ROUTE(strip_request_headers), .many = true,
+     .meaning = "Names of headers of the client that the application does not get."},
+    {KEY_HEADERS, ROUTE(add_response_headers),
+     .meaning = "Headers that the client gets in addition with the application's answer."},
+    {KEY_HEADER, ROUTE(strip_response_headers), .many = true,
+     .meaning = "Names of headers of the application that the client does not get."},
+    {KEY_NUMBER, ROUTE(max_sessions), .preset = "unlimited", .word = "unlimited",
+     RANGE(1, 10000000),
+     .meaning = "Sessions at once on this route; one more is answered 503. Each worker takes its "
+                "share."},
 
     HEADING("How to run"),
     {KEY_NUMBER, ALL(workers), .option = "workers", .preset = "auto", .word = "auto", RANGE(1, 256),

@@ -57,6 +57,7 @@ ORDER = {
         ["main"],
         ["server", "version"],
         ["admin"],
+        ["plan"],
         ["worker"],
         ["relay", "bridge"],
         ["gate", "route", "offer"],

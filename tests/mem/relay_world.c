@@ -20,12 +20,12 @@ struct rworld_config rworld_defaults(void)
 {
     return (struct rworld_config){
         .wt = pair_config(),
-        .relay = {.stream_window = 64 << 10,
+        .relay = {.datagram_queue = 32, .max_sessions = 16},
+        .route = {.name = "default",
+                  .stream_window = 64 << 10,
                   .session_window = 256 << 10,
                   .max_pending_streams = 8,
                   .max_frame = 1 << 20,
-                  .datagram_queue = 32,
-                  .max_sessions = 16,
                   .accept_timeout_ns = 10 * NS_PER_S,
                   .linger_timeout_ns = 3 * NS_PER_S,
                   .stall_timeout_ns = 20 * NS_PER_S,
@@ -76,10 +76,16 @@ struct rworld *rworld_new(uint64_t seed, bool bad, const struct rworld_config *c
     snprintf(w->address, sizeof w->address, "unix:%s", w->path);
     listen_for_relay(w);
     struct upstream_config up = config->upstream;
-    up.address = w->address;
+    const char *address = w->address;
+    up.addresses = &address;
+    up.address_count = 1;
     const char *error;
     w->upstream = upstream_new(world_env(w->server_host), &w->loop, &up, &error);
-    w->relay = relay_new(world_env(w->server_host), w->upstream, &config->relay);
+    struct relay_config relay = config->relay;
+    w->route = config->route;
+    relay.routes = &w->route;
+    relay.route_count = 1;
+    w->relay = relay_new(world_env(w->server_host), &w->upstream, &relay);
     w->server = make_host(w->server_host, config->wt, true, world_tls_server(w->world),
                           relay_wt_ops(), w->relay);
     struct wt_config client_config = pair_config();

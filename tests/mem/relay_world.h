@@ -58,6 +58,7 @@ struct rworld {
     char dir[64], path[96], address[112];
     int listener; /* -1: no application */
     struct upstream *upstream;
+    struct relay_route route;
     struct relay *relay;
     bool reads;                                                      /* the application reads */
     void (*on_event)(struct app_conn *c, const struct app_event *e); /* may be NULL */
@@ -69,6 +70,7 @@ struct rworld {
 struct rworld_config {
     struct wt_config wt;
     struct relay_config relay;
+    struct relay_route route; /* the only one */
     struct upstream_config upstream;
 };
 

@@ -365,11 +365,11 @@ static void run(uint64_t seed)
     config.wt.early_streams = 4;
     config.wt.settings_timeout_ns = NS_PER_S;
     config.wt.close_timeout_ns = NS_PER_S / 4;
-    config.relay.linger_timeout_ns = config.upstream.linger_timeout_ns = NS_PER_S / 2;
+    config.route.linger_timeout_ns = config.upstream.linger_timeout_ns = NS_PER_S / 2;
     if (seed % 3 == 0)
         config.wt.connection_memory = 600 * 1024;
     if (seed % 5 == 0)
-        config.relay.session_memory = 200 * 1024;
+        config.route.session_memory = 200 * 1024;
     c->w = rworld_new(seed, seed & 1, &config);
     for (size_t i = 0; i < CLIENTS; i++)
         connect_again(c, i);

@@ -78,7 +78,7 @@ static void unfinished_frames_harm_only_who_left_them(void **state)
 {
     (void)state;
     struct rworld_config config = rworld_defaults();
-    config.relay.stream_window = config.relay.session_window = 8 * KIB * KIB;
+    config.route.stream_window = config.route.session_window = 8 * KIB * KIB;
     struct rworld *w = rworld_new(1, false, &config);
     struct talk talks[TALKERS]; /* 0 and 1 leave theirs, 2 finishes, 3 has small ones only */
     for (size_t i = 0; i < TALKERS; i++)
@@ -104,7 +104,7 @@ static void unfinished_frames_harm_only_who_left_them(void **state)
     assert_true(memory->used - before <= 300 * KIB);
     until(w, got(&talks[2]) == 100 * KIB);
     until(w, talks[0].client->closed && talks[1].client->closed);
-    assert_int_equal(talks[0].client->end.code.value, config.relay.lost_code);
+    assert_int_equal(talks[0].client->end.code.value, config.route.lost_code);
     assert_int_equal(rworld_stats(w)->faults[FAULT_MEMORY_FRAME], 2);
     assert_false(talks[2].client->closed || talks[3].client->closed);
     memory->limit = UINT64_MAX;

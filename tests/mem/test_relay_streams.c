@@ -301,7 +301,7 @@ static void streams_beyond_the_client_s_limit_wait(void **state)
     struct app_conn *app;
     struct rworld_config config = rworld_defaults();
     config.wt.max_streams_uni = 4; /* of which HTTP/3 takes its own */
-    config.relay.max_pending_streams = 3;
+    config.route.max_pending_streams = 3;
     struct rworld *w = opened_with(1, false, &config, &client, &app);
     size_t opened_at_once = 0;
     for (uint64_t id = 3; !app_count(app, MESSAGE_ERROR, APP_ANY); id += 4) {
@@ -385,7 +385,7 @@ static void an_application_that_ignores_credit_is_held_up(void **state)
     until(w, (most = rworld_stats(w)->send_bytes > most ? rworld_stats(w)->send_bytes : most,
               client->stream_count && client->streams[0]->fin));
     /* The window and one frame, in relay and in wt. */
-    assert_true(most <= config.relay.stream_window + 96 * KIB + 1000);
+    assert_true(most <= config.route.stream_window + 96 * KIB + 1000);
     assert_int_equal(client->streams[0]->len, 30 * 96 * KIB);
     assert_memory_equal(client->streams[0]->data, bytes, 30 * 96 * KIB);
     free(bytes);

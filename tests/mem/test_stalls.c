@@ -277,13 +277,13 @@ static void play(uint64_t seed, bool honest)
 {
     struct play p = {.honest = honest};
     struct rworld_config config = rworld_defaults();
-    config.relay.stream_window = 256 * KIB; /* more than the first, so that windows grow */
-    config.relay.session_window = 1024 * KIB;
-    config.relay.session_memory = 768 * KIB;
+    config.route.stream_window = 256 * KIB; /* more than the first, so that windows grow */
+    config.route.session_window = 1024 * KIB;
+    config.route.session_memory = 768 * KIB;
     config.wt.connection_memory = 768 * KIB;
     config.wt.stream_send_limit = 100 * KIB; /* less than the window: the rest waits in relay */
     config.wt.max_streams_bidi = config.wt.max_streams_uni = 6; /* more wait, too */
-    config.relay.stall_timeout_ns = 3600 * NS_PER_S;
+    config.route.stall_timeout_ns = 3600 * NS_PER_S;
     p.w = rworld_new(seed, true, &config);
     p.w->user = &p;
     p.w->on_event = on_event;

@@ -91,7 +91,8 @@ void world_step(struct world *w)
 struct upstream *world_upstream(struct world *w, const char *address)
 {
     const struct upstream_config config = {
-        .address = address,
+        .addresses = &address,
+        .address_count = 1,
         .connect_timeout_ns = 5 * NS_PER_S,
         .linger_timeout_ns = 2 * NS_PER_S,
         .frame_timeout_ns = 5 * NS_PER_S,

@@ -70,7 +70,8 @@ static void an_open_frame_never_exceeds_max_frame(void **state)
     struct world *w = *state;
     upstream_free(w->upstream);
     const char *error;
-    const struct upstream_config config = {.address = w->address,
+    const struct upstream_config config = {.addresses = (const char *const[]){w->address},
+                                           .address_count = 1,
                                            .connect_timeout_ns = NS_PER_S,
                                            .linger_timeout_ns = NS_PER_S,
                                            .max_frame = 32,

@@ -67,6 +67,19 @@ static void ended(void *user, unsigned index)
 
 static const struct worker_ops ops = {.counted = counted, .forward = forward, .ended = ended};
 
+static const char *const nowhere = "unix:/nonexistent";
+static const struct upstream_config upstream = {.addresses = &nowhere,
+                                                .address_count = 1,
+                                                .max_frame = 1 << 20,
+                                                .stage_size = 1 << 18,
+                                                .frame_timeout_ns = 1000000000,
+                                                .read_budget = 1 << 18};
+static const struct relay_route route = {.name = "default",
+                                         .stream_window = 1 << 18,
+                                         .session_window = 1 << 20,
+                                         .max_pending_streams = 10,
+                                         .max_frame = 1 << 20};
+
 static struct worker_config config_of(unsigned index)
 {
     char error[256];
@@ -88,17 +101,9 @@ static struct worker_config config_of(unsigned index)
                .stream_send_limit = 1 << 18,
                .datagram_queue = 10,
                .max_header_bytes = 8192},
-        .upstream = {.address = "unix:/nonexistent",
-                     .max_frame = 1 << 20,
-                     .stage_size = 1 << 18,
-                     .frame_timeout_ns = 1000000000,
-                     .read_budget = 1 << 18},
-        .relay = {.stream_window = 1 << 18,
-                  .session_window = 1 << 20,
-                  .max_pending_streams = 10,
-                  .max_frame = 1 << 20,
-                  .datagram_queue = 10,
-                  .max_sessions = 10},
+        .upstreams = &upstream,
+        .upstream_count = 1,
+        .relay = {.routes = &route, .route_count = 1, .datagram_queue = 10, .max_sessions = 10},
         .drain_timeout_ns = UINT64_C(1000000000),
     };
 
@@ -200,7 +205,10 @@ static void test_says_what_is_wrong(void **state)
     char error[256] = "";
 
     (void)state;
-    c.upstream.address = "nonsense";
+    const char *nonsense = "nonsense";
+    struct upstream_config wrong = upstream;
+    wrong.addresses = &nonsense;
+    c.upstreams = &wrong;
     assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
     assert_non_null(strstr(error, "nonsense"));
     assert_int_equal(address_resolve("192.0.2.1:1", &c.listen[0], 1, error, sizeof(error)), 1);

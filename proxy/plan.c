@@ -1,0 +1,157 @@
+/*
+ * plan - translates settings. Owns the arrays that workers point to. Calls nobody.
+ */
+#include "plan.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/timers.h"
+
+enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
+
+/* For an application to finish a large frame where memory is short: see back/link_in.c. */
+#define FRAME_TIMEOUT (30 * NS_PER_S)
+
+static void *take(size_t count, size_t size)
+{
+    void *at = calloc(count ? count : 1, size);
+    assert(at);
+    return at;
+}
+
+/* --- clients --- */
+
+static uint64_t largest_app_stream_window(const struct config *c)
+{
+    uint64_t most = 0;
+
+    for (size_t i = 0; i < c->route_count; i++)
+        if (c->routes[i].app_stream_window > most)
+            most = c->routes[i].app_stream_window;
+    return most;
+}
+
+static struct wt_config wt_config_of(const struct config *c, struct tls_context *tls)
+{
+    return (struct wt_config){.tls = tls,
+                              .is_server = true,
+                              .connection_window = c->connection_window,
+                              .stream_window = c->stream_window,
+                              .connection_memory = c->connection_memory,
+                              .max_streams_bidi = c->max_streams,
+                              .max_streams_uni = c->max_streams,
+                              /* what the application may send, and the stream's header */
+                              .stream_send_limit = largest_app_stream_window(c) + 64,
+                              .datagram_queue = c->datagram_queue,
+                              .datagram_ttl_ns = c->datagram_ttl,
+                              .early_streams = c->early_streams,
+                              .max_header_bytes = c->max_header,
+                              .idle_timeout_ns = c->idle_timeout,
+                              .keep_alive_ns = c->keep_alive,
+                              .handshake_timeout_ns = c->handshake_timeout,
+                              .settings_timeout_ns = c->settings_timeout,
+                              .close_timeout_ns = c->close_timeout};
+}
+
+/* --- applications --- */
+
+static struct upstream_config upstream_config_of(const struct config *c,
+                                                 const struct config_backend *b)
+{
+    /* The scope, sent as one frame, may be several times as long as the request: its path stands in
+     * it twice, and invalid bytes grow to three. */
+    size_t scope = 4 * c->max_header + 16384;
+
+    return (struct upstream_config){.addresses = b->addresses.at,
+                                    .address_count = b->addresses.count,
+                                    .connect_timeout_ns = b->connect_timeout,
+                                    .linger_timeout_ns = b->linger_timeout,
+                                    .frame_timeout_ns = FRAME_TIMEOUT,
+                                    .max_frame = b->max_frame,
+                                    .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
+                                    .read_budget = READ_BUDGET};
+}
+
+/* --- routes --- */
+
+static struct relay_headers headers_of(const struct config_headers *add,
+                                       const struct config_texts *strip)
+{
+    struct header *headers = take(add->count, sizeof(headers[0]));
+
+    for (size_t i = 0; i < add->count; i++)
+        headers[i] = (struct header){.name = (const uint8_t *)add->at[i].name,
+                                     .name_len = strlen(add->at[i].name),
+                                     .value = (const uint8_t *)add->at[i].value,
+                                     .value_len = strlen(add->at[i].value)};
+    return (struct relay_headers){
+        .strip = strip->at, .strip_count = strip->count, .add = headers, .add_count = add->count};
+}
+
+static struct relay_route relay_route_of(const struct config *c, const struct config_route *r,
+                                         unsigned workers)
+{
+    const struct config_backend *b = &c->backends[r->backend_index];
+
+    return (struct relay_route){
+        .name = r->name,
+        .route = {.hosts = r->hosts.at,
+                  .host_count = r->hosts.count,
+                  .path = r->path,
+                  .path_prefix = r->path_prefix},
+        .upstream = r->backend_index,
+        .root_path = r->root_path,
+        .max_sessions = (size_t)((r->max_sessions + workers - 1) / workers),
+        .rules = {.origins = r->origins.at,
+                  .origin_count = r->origins.count,
+                  .require_origin = r->require_origin},
+        .to_app = headers_of(&r->add_request_headers, &r->strip_request_headers),
+        .to_client = headers_of(&r->add_response_headers, &r->strip_response_headers),
+        .stream_window = r->app_stream_window,
+        .session_window = r->app_session_window,
+        .session_memory = r->session_memory,
+        .max_pending_streams = r->max_pending_streams,
+        .max_frame = b->max_frame,
+        .accept_timeout_ns = r->accept_timeout,
+        .linger_timeout_ns = b->linger_timeout,
+        .stall_timeout_ns = r->stall_timeout,
+        .lost_code = (uint32_t)r->lost_code};
+}
+
+void plan_init(struct plan *p, const struct config *config, const struct plan_share *share,
+               struct tls_context *tls, struct worker_config *to)
+{
+    p->upstreams = take(config->backend_count, sizeof(p->upstreams[0]));
+    for (size_t i = 0; i < config->backend_count; i++)
+        p->upstreams[i] = upstream_config_of(config, &config->backends[i]);
+    p->route_count = config->route_count;
+    p->routes = take(config->route_count, sizeof(p->routes[0]));
+    for (size_t i = 0; i < config->route_count; i++)
+        p->routes[i] = relay_route_of(config, &config->routes[i], share->workers);
+    to->count = share->workers;
+    to->kernel_buffer = config->udp_buffer;
+    to->no_offload = !config->offload;
+    to->wt = wt_config_of(config, tls);
+    to->upstreams = p->upstreams;
+    to->upstream_count = config->backend_count;
+    to->relay = (struct relay_config){.routes = p->routes,
+                                      .route_count = p->route_count,
+                                      .datagram_queue = config->datagram_queue,
+                                      .datagram_ttl_ns = config->datagram_ttl,
+                                      .max_sessions = share->max_sessions};
+    to->drain_timeout_ns = config->drain_timeout;
+    to->memory = share->memory;
+}
+
+void plan_fini(struct plan *p)
+{
+    for (size_t i = 0; i < p->route_count; i++) {
+        free((struct header *)p->routes[i].to_app.add);
+        free((struct header *)p->routes[i].to_client.add);
+    }
+    free(p->routes);
+    free(p->upstreams);
+    *p = (struct plan){.routes = NULL};
+}
