@@ -30,7 +30,6 @@
 #include "relay_internal.h"
 
 #define PATH_IN_LOG      256
-#define ORIGIN_IN_LOG    256
 #define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
 #define DATAGRAM_LARGEST 65535
 /* Acknowledged is not read: browsers throw away what the page has not read when a close arrives.
@@ -483,76 +482,20 @@ static struct session *new_session(struct relay *r, const struct relay_route *ro
     return s;
 }
 
-/* Of several the first; for the log. */
-static struct log_field origin_of(const struct wt_request *request)
-{
-    for (size_t i = 0; i < request->header_count; i++) {
-        const struct header *h = &request->headers[i];
-        if (h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0)
-            return log_bytes("origin", h->value,
-                             h->value_len < ORIGIN_IN_LOG ? h->value_len : ORIGIN_IN_LOG);
-    }
-    return log_text("origin", NULL);
-}
-
-static void refuse_at_gate(struct relay *r, struct wt_session *wt, const struct wt_request *request,
-                           enum fault fault)
-{
-    unsigned status = gate_status(fault);
-    r->env->stats->faults[fault]++;
-    LOG(r->env->log, WARN, "session.refused", log_uint("status", status),
-        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)),
-        log_text("host", request->authority), origin_of(request));
-    wt_session_set_user(wt, NULL);
-    wt_refuse(wt, status, NULL, 0, NULL, 0);
-}
-
-/* The first route that fits. */
-static enum fault find_route(const struct relay *r, const struct wt_request *request,
-                             const struct relay_route **route)
-{
-    enum fault fault = FAULT_HOST;
-    struct route_target target;
-    route_target_init(&target, request->authority, request->path);
-    for (size_t i = 0; i < r->config.route_count && !*route; i++) {
-        const struct relay_route *candidate = &r->config.routes[i];
-        if (!route_fits_host(&candidate->route, &target))
-            continue;
-        fault = FAULT_NO_ROUTE;
-        if (route_fits_path(&candidate->route, &target))
-            *route = candidate;
-    }
-    route_target_fini(&target);
-    return *route ? FAULT_NONE : fault;
-}
-
-static enum fault admit(struct relay *r, const struct wt_request *request,
-                        const struct relay_route **route)
-{
-    enum fault fault = find_route(r, request, route);
-    if (fault != FAULT_NONE)
-        return fault;
-    size_t most = (*route)->max_sessions;
-    fault = gate_check(&(*route)->rules, request->headers, request->header_count);
-    if (fault == FAULT_NONE && most && r->inside[*route - r->config.routes] >= most)
-        fault = FAULT_TOO_MANY_SESSIONS;
-    return fault == FAULT_NONE ? gate_admit(&r->gate) : fault;
-}
-
 static void requested(void *host_user, struct wt_session *wt, const struct wt_request *request)
 {
     struct relay *r = host_user;
     const struct relay_route *route = NULL;
-    enum fault fault = admit(r, request, &route);
+    enum fault fault = session_admit(r, request, &route);
     if (fault != FAULT_NONE) {
-        refuse_at_gate(r, wt, request, fault);
+        session_refuse(r, wt, request, fault);
         return;
     }
     struct session *s = new_session(r, route, wt);
     if (!s) {
         gate_linger(&r->gate);
         gate_leave(&r->gate);
-        refuse_at_gate(r, wt, request, FAULT_MEMORY_SESSION);
+        session_refuse(r, wt, request, FAULT_MEMORY_SESSION);
         return;
     }
     wt_session_set_user(wt, s);

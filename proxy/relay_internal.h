@@ -6,6 +6,7 @@
  *        wt  ◄──write, open, close── relay_down ◄──commands──          link
  *
  * relay.c         a session's life: how it begins, what its two sides' ends mean
+ * relay_admit.c   which route it takes, and whether it may
  * relay_answer.c  what the application says of the session itself
  * relay_stream.c  the streams: table, accounts of bytes, when one can be let go
  * relay_up.c      what the client does, told to the application
@@ -222,6 +223,15 @@ void session_break(struct session *s, const struct message_fault *fault);
 void session_told(struct session *s);
 /* True while commands are to be looked at. */
 bool session_listens(const struct session *s);
+
+/* --- relay_admit.c --- */
+
+/* The route that the request takes, and a place inside the gate; or why not. */
+enum fault session_admit(struct relay *r, const struct wt_request *request,
+                         const struct relay_route **route);
+/* Answers a request for which there is no session. */
+void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
+                    enum fault fault);
 
 /* --- relay_answer.c --- */
 

@@ -147,20 +147,34 @@ static void packet_received(void *user, const struct packet *p)
         endpoint_receive(w->endpoint, p);
 }
 
-/* The socket from which a packet with this local address may leave. */
+static bool is_same_host(const struct packet_address *a, const struct packet_address *b)
+{
+    if (a->sa.any.sa_family != b->sa.any.sa_family)
+        return false;
+    return a->sa.any.sa_family == AF_INET
+               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
+               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
+}
+
+/* Whether a packet may leave from a socket at this address: [::] takes both families. */
+static bool may_leave(const struct packet_address *a, const struct packet *p)
+{
+    int family = a->sa.any.sa_family;
+
+    if (p->local.len == 0)
+        return family == p->remote.sa.any.sa_family;
+    if (address_port(a) != address_port(&p->local))
+        return false;
+    return is_same_host(a, &p->local) ||
+           (address_is_any(a) && (family == AF_INET6 || p->local.sa.any.sa_family == AF_INET));
+}
+
+/* The socket from which a packet with this local address leaves. */
 static struct udp *socket_for(const struct worker *w, const struct packet *p)
 {
-    for (size_t i = 0; w->socket_count > 1 && i < w->socket_count; i++) {
-        const struct packet_address *a = udp_address(w->sockets[i]);
-        if (a->sa.any.sa_family != p->remote.sa.any.sa_family)
-            continue;
-        if (p->local.len == 0)
+    for (size_t i = 0; w->socket_count > 1 && i < w->socket_count; i++)
+        if (may_leave(udp_address(w->sockets[i]), p))
             return w->sockets[i];
-        if (a->sa.any.sa_family == AF_INET
-                ? a->sa.v4.sin_addr.s_addr == p->local.sa.v4.sin_addr.s_addr
-                : memcmp(&a->sa.v6.sin6_addr, &p->local.sa.v6.sin6_addr, 16) == 0)
-            return w->sockets[i];
-    }
     return w->sockets[0];
 }
 

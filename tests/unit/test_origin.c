@@ -112,7 +112,7 @@ static void hosts(void **state)
         {"127.0.0.1", "127.0.0.1:4433", true},
         {"example.org", "example.org:1:2", false},
         {"example.org", "", false},
-        {"example.org", "example.org.", false},
+        {"example.org", "example.org.", true},
         {"example.org", "example.org.evil", false},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -91,6 +91,21 @@ class World:
         self.proxies.append(proxy)
         return proxy
 
+    def configured(self, text, **options):
+        """A proxy with this configuration file; DIR in it becomes the test's folder. Without
+        listeners it has one on a free port, without certificates an automatic one."""
+        if "listeners:" not in text:
+            text += "\nlisteners: [{address: '127.0.0.1:0'}]\n"
+        if "certificates:" not in text:
+            text += "\ncertificates: [{cert: auto}]\n"
+        folder = tempfile.mkdtemp(dir=self.directory)
+        path = os.path.join(folder, "sluice.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace("DIR", self.directory))
+        proxy = Proxy(folder, None, config=path, **options)
+        self.proxies.append(proxy)
+        return proxy
+
     def start(self, handler=None, **options):
         app = self.app(handler)
         return app, self.proxy(app, **options)

@@ -153,11 +153,13 @@ class Proxy(Logged):
     """sluice in front of one application, with its log and its admin listener at hand."""
 
     def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
-                 admin=None):
+                 admin=None, config=None):
+        """config: the path of a file that says all but admin, workers and log level."""
         self.admin_path = os.path.join(directory, "admin.sock")
         self.admin = admin or f"unix:{self.admin_path}"
-        command = [BINARY, "--listen", listen, "--cert", "auto", "--app", app,
-                   "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
+        served = ["--config", config] if config else \
+            ["--listen", listen, "--cert", "auto", "--app", app]
+        command = [BINARY, *served, "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
                    *arguments]
         super().__init__(command)
         self.learn_address()
