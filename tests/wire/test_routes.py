@@ -174,7 +174,7 @@ def test_several_listeners(world, workers):
 routes: [{backend: app}]
 listeners: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}]
 """, workers=workers)
-    other = proxy.wait_log("listening", port=re.compile(rf"^(?!{proxy.port}$)"))["port"]
+    other = proxy.wait_log("listening", has="port", port=re.compile(rf"^(?!{proxy.port}$)"))["port"]
     for port in (proxy.port, int(other)):
         with Clients(port) as clients:
             clients.opened(app)
