@@ -15,6 +15,7 @@
 #include "mem/raw.h"
 
 #define CLOSED_CRITICAL_STREAM 0x104
+#define MESSAGE_ERROR          0x10e
 #define REQUEST_CANCELLED      0x10c
 
 static struct raw *begin(void)
@@ -169,6 +170,12 @@ static void an_answer_that_is_whole_survives_the_requests_reset(void **state)
     struct raw_stream *st = raw_open(r, false);
     raw_write(st, "01 06 00 00 d4 d7 c1 c1"); /* POST https /, authority missing */
     raw_settle(r);
+    if (r->closed) { /* by nghttp3 since 1.11, before it refused the request alone */
+        assert_int_equal(r->close_code, MESSAGE_ERROR);
+        finish(r);
+        r = begin();
+        raw_settle(r);
+    }
     st = raw_open(r, false);
     /* POST https / with :authority "a", then half a DATA frame */
     raw_write(st, "01 08 00 00 d4 d7 c1 50 01 61  00 10 61 61");
