@@ -228,7 +228,7 @@ def test_capsules_that_are_read_over(scene, frames):
     client, asked, session = scene.open()
     asked.send(bytes.fromhex(frames + "0005800078ae00" + "000400026869"))
     kinds = set()
-    while kinds != {"webtransport.drain", "webtransport.datagram.receive"}:
+    while not kinds >= {"webtransport.drain", "webtransport.datagram.receive"}:
         kinds.add(next_of(client, session)["type"])
     asked.close()
 
