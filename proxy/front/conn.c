@@ -111,7 +111,8 @@ size_t conn_datagram_max(const struct conn *c)
 static size_t compute_datagram_max(const struct conn *c)
 {
     const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(c->quic);
-    size_t path = ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic);
+    size_t path = c->is_unprobed ? NGTCP2_MAX_UDP_PAYLOAD_SIZE
+                                 : ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic);
     size_t overhead = SHORT_HEADER_OVERHEAD + ngtcp2_conn_get_dcid(c->quic)->datalen;
 
     if (!peer || peer->max_datagram_frame_size <= DATAGRAM_FRAME_OVERHEAD)
@@ -129,6 +130,14 @@ static void update_datagram_max(struct conn *c)
         return;
     c->datagram_max = max;
     c->hub->ops->datagram_max_changed(c->user, max);
+}
+
+size_t conn_payload_max(const struct conn *c)
+{
+    if (c->is_unprobed)
+        return NGTCP2_MAX_UDP_PAYLOAD_SIZE;
+    /* Not the path's size: a probe for a larger one must fit. */
+    return ngtcp2_conn_get_max_tx_udp_payload_size(c->quic);
 }
 
 void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p)
@@ -174,9 +183,33 @@ static void timer_fired(void *owner)
     conn_touch(c);
 }
 
+static bool is_same_host(const struct packet_address *a, const struct packet_address *b)
+{
+    if (a->sa.any.sa_family != b->sa.any.sa_family)
+        return false;
+    return a->sa.any.sa_family == AF_INET
+               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
+               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
+}
+
+/* A client that has moved to another address comes another way, which may be narrower (RFC 9000,
+ * section 14.2). ngtcp2 looks for its size only where the client took a new connection id; without
+ * one it goes on with the old path's, and then what every path takes has to do. */
+static void follow(struct conn *c, const struct packet_address *before)
+{
+    const ngtcp2_path *path = ngtcp2_conn_get_path(c->quic);
+    struct packet_address now;
+
+    packet_address_set(&now, path->remote.addr, path->remote.addrlen);
+    if (!is_same_host(before, &now))
+        c->is_unprobed =
+            ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic) > NGTCP2_MAX_UDP_PAYLOAD_SIZE;
+}
+
 void conn_packet_received(void *owner, const struct packet *p)
 {
     struct conn *c = owner;
+    struct packet_address before;
     const ngtcp2_path *now = ngtcp2_conn_get_path(c->quic);
     ngtcp2_pkt_info info = {.ecn = p->ecn};
     ngtcp2_path path = {
@@ -188,6 +221,7 @@ void conn_packet_received(void *owner, const struct packet *p)
         return;
     if (!conn_is_server(c))
         path.local = now->local; /* whatever address its system sends from, it does not move */
+    packet_address_set(&before, now->remote.addr, now->remote.addrlen);
     c->hub->note_count = 0;
     conn_frames_watch(c);
     int rv = ngtcp2_conn_read_pkt(c->quic, &path, &info, p->data, p->len,
@@ -197,6 +231,7 @@ void conn_packet_received(void *owner, const struct packet *p)
         conn_end_by_error(c, rv);
     else
         conn_streams_after_read(c);
+    follow(c, &before);
     conn_touch(c);
 }
 

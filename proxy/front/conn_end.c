@@ -135,7 +135,7 @@ static void log_end(const struct conn *c, const struct packet_address *remote,
 {
     char address[CONN_ADDRESS_MAX];
     conn_address_text(address, remote);
-    LOG(c->hub->env->log, INFO, c->established ? "conn.closed" : "conn.refused",
+    LOG(c->hub->env->log, INFO, c->is_secured ? "conn.closed" : "conn.refused",
         log_text("remote", address), log_text("fault", fault_name(c->fault)),
         log_text("why", fault_sentence(c->fault)), log_text("by", end->by_peer ? "peer" : "us"),
         log_uint("code", end->code), log_text("text", *c->text ? c->text : NULL));

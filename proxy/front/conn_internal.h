@@ -95,6 +95,7 @@ struct conn {
     bool is_secured;  /* the handshake is complete */
     bool is_dead;     /* closed was told; waits for the end of the turn */
     bool is_reset;    /* a stateless reset came in */
+    bool is_unprobed; /* the path may be narrower than ngtcp2 thinks: see follow in conn.c */
     struct conn_stream *streams;
     struct conn_stream *recent;                 /* of them, looked up last; or NULL */
     struct conn_stream *acked;                  /* of them, with something untold; or NULL */
@@ -157,6 +158,8 @@ void conn_discard(struct conn *c);
 /* Frees it; nobody knows it any more. */
 void conn_dispose(struct conn *c);
 void conn_packet_received(void *owner, const struct packet *p);
+/* The largest UDP payload that may be written now. */
+size_t conn_payload_max(const struct conn *c);
 void conn_path_to_packet(const struct conn *c, const ngtcp2_path *path, struct packet *p);
 
 /* conn_accept.c */

@@ -211,8 +211,7 @@ void conn_write(struct conn *c)
 
     if (burst < BURST_MIN)
         burst = BURST_MIN;
-    /* Not the path's size: a probe for a larger one must fit. */
-    f.dest_len = ngtcp2_conn_get_max_tx_udp_payload_size(c->quic);
+    f.dest_len = conn_payload_max(c);
     assert(f.dest_len <= CONN_SLOT_LEN);
     ngtcp2_path_storage_zero(&f.path);
     while (sent < burst) {

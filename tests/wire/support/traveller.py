@@ -14,6 +14,7 @@ from .quicclient import Client
 V1, V2 = 1, 0x6B3343CF
 NOT_ECT, ECT1, ECT0, CE = range(4)
 ACK_ECN = 0x03
+TOS = ((socket.IPPROTO_IP, socket.IP_TOS), (socket.IPPROTO_IPV6, socket.IPV6_TCLASS))
 
 
 class Traveller(Client):
@@ -31,12 +32,17 @@ class Traveller(Client):
         super().__init__(port, **options)
 
     def _open_socket(self):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind((self.source, 0))
+        is_v6 = ":" in self.peer[0]
+        sock = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET, socket.SOCK_DGRAM)
+        if not is_v6:
+            sock.bind((self.source, 0))
         sock.connect(self.peer)
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
-        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, self.ecn)
+        level, receive, send = ((socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, socket.IPV6_TCLASS)
+                                if is_v6 else
+                                (socket.IPPROTO_IP, socket.IP_RECVTOS, socket.IP_TOS))
+        sock.setsockopt(level, receive, 1)
+        sock.setsockopt(level, send, self.ecn)
         return sock
 
     def _make_quic(self, configuration):
@@ -114,8 +120,7 @@ class Traveller(Client):
                 data, extra, _, _ = self.sock.recvmsg(65536, 64)
             except (BlockingIOError, ConnectionRefusedError):
                 return
-            tos = next((value[0] for level, kind, value in extra
-                        if (level, kind) == (socket.IPPROTO_IP, socket.IP_TOS)), 0)
+            tos = next((value[0] for level, kind, value in extra if (level, kind) in TOS), 0)
             if len(data) > self.largest:
                 continue
             self.mark = tos & 3
