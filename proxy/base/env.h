@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+#include "base/report.h"
+
 struct budget;
 struct timers;
 struct turn;
@@ -23,6 +25,7 @@ struct env {
     struct log *log;       /* where events are told */
     struct budget *memory; /* what this worker may hold and promise */
     uint8_t hash_key[16];  /* random; for tables whose keys a peer chooses */
+    struct report report;  /* how often faults were told in the log; see report.h */
 };
 
 #endif

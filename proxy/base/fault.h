@@ -22,12 +22,23 @@ enum fault_reach {
 #define FAULT_TABLE(X)                                                                             \
     X(NONE, "none", NOTHING, "no fault")                                                           \
     /* connection: front/conn.c, front/tls.c */                                                    \
+    X(QUIC_VERSION, "quic_version", CONNECTION,                                                    \
+      "the client asked for a version of QUIC that is not spoken here")                            \
     X(TLS, "tls", CONNECTION, "the TLS handshake failed")                                          \
+    X(TLS_BY_CLIENT, "tls_by_client", CONNECTION,                                                  \
+      "the client ended the TLS handshake, as it does with a certificate that it does not trust")  \
+    X(NO_H3, "no_h3", CONNECTION, "the client does not offer HTTP/3 (ALPN h3)")                    \
     X(QUIC, "quic", CONNECTION, "the peer broke a rule of QUIC")                                   \
+    X(QUIC_FLOW_CONTROL, "quic_flow_control", CONNECTION,                                          \
+      "the peer sent more than QUIC's flow control allows it")                                     \
+    X(QUIC_STREAMS, "quic_streams", CONNECTION,                                                    \
+      "the peer opened more streams than QUIC's limit allows it")                                  \
     X(IDLE, "idle", CONNECTION, "nothing was heard from the peer for the idle timeout")            \
     X(HANDSHAKE_TIMEOUT, "handshake_timeout", CONNECTION,                                          \
       "the handshake was not finished in time")                                                    \
     X(PEER_CLOSED, "peer_closed", CONNECTION, "the peer closed the connection with an error")      \
+    X(PEER_RESET, "peer_reset", CONNECTION,                                                        \
+      "the peer has forgotten the connection (stateless reset)")                                   \
     X(MEMORY_CONNECTION, "memory_connection", CONNECTION,                                          \
       "there was no memory left for another connection")                                           \
     X(TOO_MANY_HANDSHAKES, "too_many_handshakes", CONNECTION,                                      \
@@ -42,8 +53,14 @@ enum fault_reach {
       "a stream or datagram names a session id that cannot be one")                                \
     X(H3_DATAGRAM, "h3_datagram", CONNECTION, "a datagram does not begin with a session id")       \
     /* session: front/wt*.c, front/capsule.c */                                                    \
+    X(NO_WEBTRANSPORT, "no_webtransport", SESSION,                                                 \
+      "the client's SETTINGS enable neither WebTransport nor HTTP datagrams")                      \
     X(NO_DATAGRAMS, "no_datagrams", SESSION,                                                       \
-      "the client did not enable HTTP datagrams, which WebTransport requires")                     \
+      "the client's SETTINGS do not enable HTTP datagrams, which WebTransport requires")           \
+    X(NO_QUIC_DATAGRAMS, "no_quic_datagrams", SESSION,                                             \
+      "the client's transport parameters do not allow datagrams, which WebTransport requires")     \
+    X(NOT_WEBTRANSPORT, "not_webtransport", SESSION,                                               \
+      "the request is for something other than WebTransport")                                      \
     X(SECOND_SESSION, "second_session", SESSION, "the connection already carries a session")       \
     X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
     X(HOST, "host", SESSION, "the client asks for a host that is not served here")                 \

@@ -1,5 +1,5 @@
 /*
- * hostport - HOST:PORT taken apart. Owns nothing, calls nobody.
+ * hostport - HOST:PORT taken apart, and written. Owns nothing, calls nobody.
  */
 #include "base/hostport.h"
 
@@ -43,4 +43,21 @@ bool hostport_split(const char *text, char host[HOSTPORT_HOST_SIZE], unsigned *p
         return false;
     snprintf(host, HOSTPORT_HOST_SIZE, "%.*s", (int)(to - from), from);
     return true;
+}
+
+void hostport_print(char to[HOSTPORT_TEXT_SIZE], const struct sockaddr *address)
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        inet_ntop(AF_INET, &in->sin_addr, ip, sizeof(ip));
+        snprintf(to, HOSTPORT_TEXT_SIZE, "%s:%u", ip, ntohs(in->sin_port));
+    } else if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)address;
+        inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof(ip));
+        snprintf(to, HOSTPORT_TEXT_SIZE, "[%s]:%u", ip, ntohs(in->sin6_port));
+    } else {
+        snprintf(to, HOSTPORT_TEXT_SIZE, "?");
+    }
 }

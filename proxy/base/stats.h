@@ -30,7 +30,6 @@
     X(handshakes_completed, "TLS handshakes completed")                                            \
     X(handshakes_resumed, "of these, those that went on from a session ticket")                    \
     X(retries_sent, "clients asked to prove their address (Retry)")                                \
-    X(versions_refused, "first packets of a version of QUIC that we do not speak")                 \
     X(paths_changed, "times that a client went on from another address or port")                   \
     X(resets_sent, "packets of forgotten connections answered with a stateless reset")             \
     X(sessions_requested, "WebTransport sessions asked for by clients")                            \

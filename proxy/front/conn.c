@@ -17,9 +17,8 @@
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
-#define TLS_NO_APPLICATION_PROTOCOL 120
-#define TLS_UNEXPECTED_MESSAGE      10
-#define CLIENT_DCID_LEN             18
+#define TLS_UNEXPECTED_MESSAGE 10
+#define CLIENT_DCID_LEN        18
 /* The most that ngtcp2 takes. It counts one too many while a client moves twice at once, and ends
  * the connection of a client that has given us as many as we take. */
 #define ACTIVE_CID_LIMIT        8
@@ -59,6 +58,11 @@ uint64_t conn_rtt(const struct conn *c)
 struct budget *conn_memory(struct conn *c)
 {
     return &c->memory;
+}
+
+void conn_remote_text(const struct conn *c, char to[HOSTPORT_TEXT_SIZE])
+{
+    hostport_print(to, ngtcp2_conn_get_path(c->quic)->remote.addr);
 }
 
 void conn_addresses(const struct conn *c, struct sockaddr_storage *local,

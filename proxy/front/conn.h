@@ -25,6 +25,7 @@
 
 #include "base/env.h"
 #include "base/fault.h"
+#include "base/hostport.h"
 
 struct conn;
 struct conn_hub;
@@ -193,6 +194,8 @@ void conn_addresses(const struct conn *c, struct sockaddr_storage *local,
 /* A server's, from established() until the handshake is complete: whether the client may be Safari.
  */
 bool conn_may_be_safari(const struct conn *c);
+/* The peer's address now, for logs. */
+void conn_remote_text(const struct conn *c, char to[HOSTPORT_TEXT_SIZE]);
 /* TLS protocol version (0x0304) and cipher suite (IANA number). */
 void conn_tls_info(const struct conn *c, uint16_t *version, uint16_t *cipher_suite);
 

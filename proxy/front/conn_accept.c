@@ -12,7 +12,8 @@
 
 #include <ngtcp2/ngtcp2_crypto.h>
 
-#include "base/log.h"
+#include "base/hostport.h"
+#include "base/report.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
@@ -80,31 +81,16 @@ static void answer(struct conn_hub *hub, const struct packet *p, const uint8_t *
     endpoint_transmit(hub->endpoint, &out);
 }
 
-/* One line a second: a flood of clients makes no flood of lines. */
-static void log_refusal(struct conn_hub *hub, const struct packet *p, enum fault fault)
-{
-    uint64_t now = timers_now(hub->env->timers);
-    char address[CONN_ADDRESS_MAX];
-
-    hub->refused_unlogged++;
-    if (hub->refused_logged_ns && now - hub->refused_logged_ns < NS_PER_S)
-        return;
-    conn_address_text(address, &p->remote);
-    LOG(hub->env->log, INFO, "conn.refused", log_text("remote", address),
-        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)),
-        log_uint("count", hub->refused_unlogged));
-    hub->refused_unlogged = 0;
-    hub->refused_logged_ns = now;
-}
-
 /* RFC 9000, section 5.2.2: at once, without a connection. */
 static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p,
                    uint64_t code, enum fault fault)
 {
     uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
+    char address[HOSTPORT_TEXT_SIZE];
 
-    hub->env->stats->faults[fault]++;
-    log_refusal(hub, p, fault);
+    hostport_print(address, &p->remote.sa.any);
+    REPORT(hub->env, INFO, "conn.refused", fault, log_text("remote", address), log_text("by", "us"),
+           log_uint("code", code));
     answer(hub, p, out,
            ngtcp2_crypto_write_connection_close(out, sizeof(out), hd->version, &hd->scid, &hd->dcid,
                                                 code, NULL, 0));

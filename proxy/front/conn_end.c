@@ -3,16 +3,15 @@
  *
  * The first reason counts: it is recorded at once, and from then on nothing goes up but closed().
  * The flush at the end of the turn then says CONNECTION_CLOSE if there is somebody to hear it,
- * writes the one log line, counts the fault, and buries the connection. Its ids pass to
+ * reports it, and buries the connection. Its ids pass to
  * conn_closing.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <arpa/inet.h>
-
-#include "base/log.h"
+#include "base/hostport.h"
+#include "base/report.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
@@ -40,27 +39,45 @@ static void keep_peers_text(struct conn *c, const ngtcp2_ccerr *err)
             c->text[i] = '?';
 }
 
+static bool is_alert(const ngtcp2_ccerr *err)
+{
+    return err->type == NGTCP2_CCERR_TYPE_TRANSPORT && err->error_code >= NGTCP2_CRYPTO_ERROR &&
+           err->error_code <= NGTCP2_CRYPTO_ERROR + 0xff;
+}
+
+static enum fault fault_of_peer(const struct conn *c, const ngtcp2_ccerr *err)
+{
+    if (c->is_reset)
+        return FAULT_PEER_RESET;
+    if (is_alert(err))
+        return conn_is_server(c) ? FAULT_TLS_BY_CLIENT : FAULT_TLS;
+    bool orderly =
+        err->type == NGTCP2_CCERR_TYPE_APPLICATION
+            ? err->error_code == H3_NO_ERROR || err->error_code == 0
+            : err->type == NGTCP2_CCERR_TYPE_TRANSPORT && err->error_code == NGTCP2_NO_ERROR;
+    return orderly ? FAULT_NONE : FAULT_PEER_CLOSED;
+}
+
 static void end_by_peer(struct conn *c)
 {
     const ngtcp2_ccerr *err = ngtcp2_conn_get_ccerr(c->quic);
-    bool orderly = !c->is_reset && (err->type == NGTCP2_CCERR_TYPE_APPLICATION
-                                        ? err->error_code == H3_NO_ERROR || err->error_code == 0
-                                        : err->type == NGTCP2_CCERR_TYPE_TRANSPORT &&
-                                              err->error_code == NGTCP2_NO_ERROR);
 
-    begin_end(c, CONN_ENDS_DRAINS, orderly ? FAULT_NONE : FAULT_PEER_CLOSED, "");
-    if (c->is_reset) {
-        snprintf(c->text, sizeof(c->text), "stateless reset");
+    begin_end(c, CONN_ENDS_DRAINS, fault_of_peer(c, err), "");
+    if (c->is_reset)
         return;
-    }
-    keep_peers_text(c, err);
+    if (is_alert(err))
+        snprintf(c->text, sizeof(c->text), "%s",
+                 tls_alert_name((uint8_t)(err->error_code - NGTCP2_CRYPTO_ERROR)));
+    else
+        keep_peers_text(c, err);
     c->close.type = err->type;
     c->close.error_code = err->error_code;
 }
 
 void conn_end_by_alert(struct conn *c, uint8_t alert)
 {
-    begin_end(c, CONN_ENDS_TOLD, FAULT_TLS, tls_alert_name(alert));
+    begin_end(c, CONN_ENDS_TOLD, alert == TLS_NO_APPLICATION_PROTOCOL ? FAULT_NO_H3 : FAULT_TLS,
+              tls_alert_name(alert));
     ngtcp2_ccerr_set_tls_alert(&c->close, alert, NULL, 0);
 }
 
@@ -90,7 +107,11 @@ void conn_end_by_error(struct conn *c, int liberr)
         begin_end(c, CONN_ENDS_SILENT, FAULT_QUIC, ngtcp2_strerror(liberr));
         return;
     default:
-        begin_end(c, CONN_ENDS_TOLD, FAULT_QUIC, ngtcp2_strerror(liberr));
+        begin_end(c, CONN_ENDS_TOLD,
+                  liberr == NGTCP2_ERR_FLOW_CONTROL   ? FAULT_QUIC_FLOW_CONTROL
+                  : liberr == NGTCP2_ERR_STREAM_LIMIT ? FAULT_QUIC_STREAMS
+                                                      : FAULT_QUIC,
+                  ngtcp2_strerror(liberr));
         ngtcp2_ccerr_set_liberr(&c->close, liberr, NULL, 0);
     }
 }
@@ -118,27 +139,21 @@ int conn_callback_result(const struct conn *c)
     return c->ending ? NGTCP2_ERR_CALLBACK_FAILURE : 0;
 }
 
-void conn_address_text(char to[CONN_ADDRESS_MAX], const struct packet_address *a)
+static void tell_end(struct conn *c, const struct packet_address *remote,
+                     const struct conn_end *end)
 {
-    char ip[INET6_ADDRSTRLEN] = "?";
-    if (a->sa.any.sa_family == AF_INET) {
-        inet_ntop(AF_INET, &a->sa.v4.sin_addr, ip, sizeof(ip));
-        snprintf(to, CONN_ADDRESS_MAX, "%s:%u", ip, ntohs(a->sa.v4.sin_port));
-    } else {
-        inet_ntop(AF_INET6, &a->sa.v6.sin6_addr, ip, sizeof(ip));
-        snprintf(to, CONN_ADDRESS_MAX, "[%s]:%u", ip, ntohs(a->sa.v6.sin6_port));
-    }
-}
-
-static void log_end(const struct conn *c, const struct packet_address *remote,
-                    const struct conn_end *end)
-{
-    char address[CONN_ADDRESS_MAX];
-    conn_address_text(address, remote);
-    LOG(c->hub->env->log, INFO, c->is_secured ? "conn.closed" : "conn.refused",
-        log_text("remote", address), log_text("fault", fault_name(c->fault)),
-        log_text("why", fault_sentence(c->fault)), log_text("by", end->by_peer ? "peer" : "us"),
-        log_uint("code", end->code), log_text("text", *c->text ? c->text : NULL));
+    char address[HOSTPORT_TEXT_SIZE];
+    const char *event = c->is_secured ? "conn.closed" : "conn.refused";
+    hostport_print(address, &remote->sa.any);
+    const struct log_field fields[] = {
+        log_text("remote", address), log_text("by", end->by_peer ? "peer" : "us"),
+        log_uint("code", end->code), log_text("text", *c->text ? c->text : NULL)};
+    size_t count = sizeof(fields) / sizeof(fields[0]);
+    report_count(c->hub->env, c->fault);
+    if (c->fault == FAULT_NONE)
+        log_write(c->hub->env->log, LOG_INFO, event, fields, count);
+    else
+        report_line(c->hub->env, LOG_INFO, event, c->fault, fields, count);
 }
 
 /* Says goodbye on the wire, as the way of the end demands, and leaves the ids to conn_closing. */
@@ -182,8 +197,7 @@ void conn_finish(struct conn *c)
                            .text = c->text};
 
     conn_path_to_packet(c, ngtcp2_conn_get_path(c->quic), &p);
-    log_end(c, &p.remote, &end);
-    hub->env->stats->faults[c->fault]++;
+    tell_end(c, &p.remote, &end);
     leave(c, &p);
     timer_stop(hub->env->timers, &c->timer);
     c->is_dead = true;

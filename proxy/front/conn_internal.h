@@ -30,7 +30,8 @@
 #define uthash_fatal(msg)              abort()
 #include <uthash.h>
 
-#define CONN_ADDRESS_MAX 64    /* as text, with the port */
+#define TLS_NO_APPLICATION_PROTOCOL 120 /* an alert, RFC 7301 section 3.2 */
+
 #define CONN_TEXT_MAX    256   /* of a close, ours or the peer's, kept for the log */
 #define CONN_BATCH_MAX   65000 /* bytes in one hand-over: GSO's limit less headers */
 #define CONN_GSO_MAX     64    /* payloads in one hand-over */
@@ -120,9 +121,7 @@ struct conn_hub {
     bool is_stopped;
     struct conn_list conns;
     size_t count;
-    size_t handshaking;        /* of a server: how many are not secured yet */
-    uint64_t refused_unlogged; /* by conn_accept.c, since it last said so */
-    uint64_t refused_logged_ns;
+    size_t handshaking; /* of a server: how many are not secured yet */
     struct conn_closing_list closing;
     /* of the packet being read; grows with need */
     struct conn_note *notes;
@@ -142,7 +141,6 @@ void conn_end_by_alert(struct conn *c, uint8_t alert);
 /* Once the end has begun, at the end of the turn: says it, tells it, frees it. */
 void conn_finish(struct conn *c);
 /* "192.0.2.1:4433" or "[2001:db8::1]:4433" */
-void conn_address_text(char to[CONN_ADDRESS_MAX], const struct packet_address *a);
 
 /* conn.c */
 /* NULL if there is no memory left for one. */

@@ -7,11 +7,14 @@
 #include "front/endpoint.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
+#include "base/hostport.h"
+#include "base/report.h"
 #include "base/siphash.h"
 #include "base/stats.h"
 #include "base/timers.h"
@@ -256,6 +259,16 @@ static bool is_spoken(uint32_t version)
     return false;
 }
 
+static void tell_version(struct endpoint *e, const struct packet *p, uint32_t version)
+{
+    char address[HOSTPORT_TEXT_SIZE], number[16];
+
+    hostport_print(address, &p->remote.sa.any);
+    snprintf(number, sizeof(number), "0x%08x", version);
+    REPORT(e->env, INFO, "conn.refused", FAULT_QUIC_VERSION, log_text("remote", address),
+           log_text("version", number));
+}
+
 /* RFC 9000, section 6.1. */
 static void negotiate_version(struct endpoint *e, const struct packet *p,
                               const ngtcp2_version_cid *vc)
@@ -274,7 +287,7 @@ static void negotiate_version(struct endpoint *e, const struct packet *p,
                                              vc->dcid, vc->dcidlen, offered, 1 + VERSIONS);
     if (n <= 0)
         return;
-    e->env->stats->versions_refused++;
+    tell_version(e, p, vc->version);
     answer(e, p, out, (size_t)n);
 }
 

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/report.h"
 #include "base/stats.h"
 #include "base/varint.h"
 #include "front/h3_internal.h"
@@ -68,9 +69,15 @@ struct conn *h3_conn(const struct h3 *h)
     return h->conn;
 }
 
-bool h3_has_datagrams(const struct h3 *h)
+/* Sections 3.1 and 3.2 of the draft; a setting of WebTransport's own is not asked for, because some
+ * clients send none. */
+enum fault h3_judge(const struct h3 *h)
 {
-    return h->settings.datagrams && conn_datagram_max(h->conn) > 0;
+    const struct h3_settings *s = &h->settings;
+    bool any = s->wt_draft02 || s->wt_draft07 || s->wt_draft14 || s->wt_draft15;
+    if (!s->datagrams)
+        return any ? FAULT_NO_DATAGRAMS : FAULT_NO_WEBTRANSPORT;
+    return conn_datagram_max(h->conn) > 0 ? FAULT_NONE : FAULT_NO_QUIC_DATAGRAMS;
 }
 
 const char *h3_draft(const struct h3 *h)
@@ -217,7 +224,7 @@ static enum fault open_wt(struct h3_stream *s, uint64_t session_id)
 static void end_headless(struct h3_stream *s, uint64_t code)
 {
     struct h3 *h = s->h3;
-    h->host->env->stats->faults[FAULT_STREAM_HEADER]++;
+    report_count(h->host->env, FAULT_STREAM_HEADER);
     s->receive_over = true;
     if (!s->unidirectional)
         conn_stream_reset(h->conn, s->id, code);

@@ -122,8 +122,8 @@ struct h3 *h3_connect(struct h3_host *host, const struct sockaddr *remote, sockl
 struct conn *h3_conn(const struct h3 *h);
 /* What the peer's SETTINGS speak: "draft02", "draft07", "draft14", "draft15". After ready. */
 const char *h3_draft(const struct h3 *h);
-/* The peer enabled HTTP datagrams. After ready. */
-bool h3_has_datagrams(const struct h3 *h);
+/* Why the peer cannot have sessions: it takes no datagrams. FAULT_NONE if it can. After ready. */
+enum fault h3_judge(const struct h3 *h);
 /* Ends the connection because of a fault, with an HTTP/3 code. */
 void h3_fail(struct h3 *h, enum fault fault, uint64_t code, const char *text);
 /* Announces the end, with an id that takes no request back: the peer is to ask for nothing new. */

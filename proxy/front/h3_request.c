@@ -7,11 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/report.h"
 #include "base/stats.h"
-#include "base/log.h"
 #include "base/varint.h"
 #include "front/h3_internal.h"
 
+#define TEXT_IN_LOG         256
 #define HELD_BODY_MAX       4096         /* bytes that may follow a held request */
 #define DATAGRAM_QUEUE_SIZE (256 * 1024) /* bytes */
 
@@ -150,16 +151,26 @@ static void give_response(struct h3_request *r, const struct h3_head *head)
         (const uint8_t *)(name), sizeof(name) - 1, (const uint8_t *)(value), sizeof(value) - 1     \
     }
 
-static void answer_plainly(struct h3_request *r, unsigned status, const char *text)
+static struct log_field short_text(const char *key, const char *text)
+{
+    return log_bytes(key, *text ? text : NULL, strnlen(text, TEXT_IN_LOG));
+}
+
+static void answer_plainly(struct h3_request *r, enum fault fault, unsigned status,
+                           const char *text)
 {
     /* RFC 9110, section 15.5.6: 405 tells what is allowed; at the target of such a CONNECT, nothing
      */
     static const struct header plain[] = {HEADER("content-type", "text/plain; charset=utf-8"),
                                           HEADER("allow", "")};
     const struct h3_message *m = &r->message;
-    LOG(r->h3->host->env->log, DEBUG, "request.refused", log_uint("status", status),
-        log_text("method", h3_message_pseudo(m, H3_METHOD)),
-        log_text("path", h3_message_pseudo(m, H3_PATH)));
+    char client[HOSTPORT_TEXT_SIZE];
+    conn_remote_text(r->h3->conn, client);
+    REPORT(r->h3->host->env, INFO, "request.refused", fault, log_text("client", client),
+           log_uint("status", status), short_text("method", h3_message_pseudo(m, H3_METHOD)),
+           short_text("protocol", h3_message_pseudo(m, H3_PROTOCOL)),
+           short_text("host", h3_message_pseudo(m, H3_AUTHORITY)),
+           short_text("path", h3_message_pseudo(m, H3_PATH)));
     h3_request_respond(r, status, plain, status == 405 ? 2 : 1, m->is_head);
     if (!m->is_head) {
         h3_request_send(r, text, strlen(text));
@@ -182,12 +193,17 @@ static bool is_whole(const struct h3_message *m, bool ended)
            h3_message_pseudo(m, H3_PATH)[0] == '/' && authority[0] && !strchr(authority, '@');
 }
 
+static void tell_malformed(struct h3 *h)
+{
+    char client[HOSTPORT_TEXT_SIZE];
+    conn_remote_text(h->conn, client);
+    REPORT(h->host->env, INFO, "request.refused", FAULT_MALFORMED_REQUEST,
+           log_text("client", client));
+}
+
 static void refuse_malformed(struct h3_request *r)
 {
-    const struct env *env = r->h3->host->env;
-    env->stats->faults[FAULT_MALFORMED_REQUEST]++;
-    LOG(env->log, INFO, "session.refused", log_text("fault", fault_name(FAULT_MALFORMED_REQUEST)),
-        log_text("why", fault_sentence(FAULT_MALFORMED_REQUEST)));
+    tell_malformed(r->h3);
     h3_message_forget(r->h3, &r->message);
     h3_request_reset(r, H3_MESSAGE_ERROR);
 }
@@ -198,14 +214,14 @@ static void sort_request(struct h3_request *r, bool ended)
     const char *protocol = h3_message_pseudo(m, H3_PROTOCOL);
     bool is_connect = strcmp(h3_message_pseudo(m, H3_METHOD), "CONNECT") == 0;
     if (m->too_large) {
-        r->h3->host->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
-        answer_plainly(r, 431, "The request's headers are too large.\n");
+        answer_plainly(r, FAULT_HEADERS_TOO_LARGE, 431, "The request's headers are too large.\n");
     } else if (!is_connect) {
-        answer_plainly(r, 404, "There is only WebTransport here.\n");
+        answer_plainly(r, FAULT_NOT_WEBTRANSPORT, 404, "There is only WebTransport here.\n");
     } else if (!m->pseudo[H3_PROTOCOL].name_len) {
-        answer_plainly(r, 405, "This is no proxy for CONNECT.\n");
+        answer_plainly(r, FAULT_NOT_WEBTRANSPORT, 405, "This is no proxy for CONNECT.\n");
     } else if (!is_webtransport(protocol)) {
-        answer_plainly(r, 501, "There is only WebTransport here.\n"); /* RFC 9220, section 3 */
+        /* RFC 9220, section 3 */
+        answer_plainly(r, FAULT_NOT_WEBTRANSPORT, 501, "There is only WebTransport here.\n");
     } else if (!is_whole(m, ended)) {
         refuse_malformed(r);
     } else if (!r->h3->settings_in) {
@@ -377,7 +393,7 @@ static int reset_stream(nghttp3_conn *http, int64_t id, uint64_t code, void *con
     struct h3 *h = conn_user;
     struct h3_request *r = stream_user;
     (void)http;
-    h->host->env->stats->faults[FAULT_MALFORMED_REQUEST]++;
+    tell_malformed(h);
     conn_stream_reset(h->conn, id, code);
     if (r)
         h3_request_fail(r, code);
@@ -518,7 +534,7 @@ void h3_request_seal(struct h3_request *r, bool more)
     r->sealed = true;
     if (!more || r->reset)
         return;
-    r->h3->host->env->stats->faults[FAULT_AFTER_CLOSE]++;
+    report_count(r->h3->host->env, FAULT_AFTER_CLOSE);
     h3_request_reset(r, H3_MESSAGE_ERROR);
 }
 

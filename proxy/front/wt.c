@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/report.h"
 #include "base/stats.h"
 #include "front/wt_internal.h"
 
@@ -50,7 +51,7 @@ static void drop_early(struct wt_conn *c)
 {
     struct wt_stream *st;
     while ((st = TAILQ_FIRST(&c->early)) != NULL) {
-        c->host->env->stats->faults[FAULT_TOO_MANY_EARLY]++;
+        report_count(c->host->env, FAULT_TOO_MANY_EARLY);
         wt_stream_kill(st, WT_BUFFERED_STREAM_REJECTED);
     }
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/report.h"
 #include "base/stats.h"
 #include "front/wt_code.h"
 #include "front/wt_internal.h"
@@ -87,7 +87,7 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
     env_of(s)->stats->sessions--;
     wt_conn_forget_session(s);
     if (fault_reach(end->fault) == FAULT_OF_SESSION) /* others are counted where they happened */
-        env_of(s)->stats->faults[end->fault]++;
+        report_count(env_of(s), end->fault);
     s->conn->host->ops->closed(s->user, end);
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
 }
@@ -239,9 +239,10 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
 
 static void refuse_request(struct wt_conn *c, struct h3_request *r, enum fault fault, uint64_t code)
 {
-    c->host->env->stats->faults[fault]++;
-    LOG(c->host->env->log, INFO, "session.refused", log_text("fault", fault_name(fault)),
-        log_text("why", fault_sentence(fault)));
+    char client[HOSTPORT_TEXT_SIZE];
+    conn_remote_text(h3_conn(c->h3), client);
+    REPORT(c->host->env, INFO, "session.refused", fault, log_text("client", client),
+           log_text("dialect", h3_draft(c->h3)));
     h3_request_reset(r, code);
 }
 
@@ -262,8 +263,9 @@ static void take_early_datagrams(struct wt_session *s)
 void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct h3_head *head)
 {
     c->host->env->stats->sessions_requested++;
-    if (!h3_has_datagrams(c->h3)) {
-        refuse_request(c, r, FAULT_NO_DATAGRAMS, H3_MESSAGE_ERROR);
+    enum fault fault = h3_judge(c->h3);
+    if (fault != FAULT_NONE) {
+        refuse_request(c, r, fault, H3_MESSAGE_ERROR);
         return;
     }
     struct wt_session *other;

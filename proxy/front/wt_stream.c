@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/budget.h"
+#include "base/report.h"
 #include "base/stats.h"
 #include "front/wt_code.h"
 #include "front/wt_internal.h"
@@ -70,7 +71,7 @@ void wt_stream_kill(struct wt_stream *st, uint64_t wire_code)
 
 static void refuse(struct wt_conn *c, struct h3_stream *h3, enum fault fault, uint64_t wire_code)
 {
-    c->host->env->stats->faults[fault]++;
+    report_count(c->host->env, fault);
     h3_stream_set_user(h3, NULL);
     h3_stream_reset(h3, wire_code);
     h3_stream_stop(h3, wire_code);

@@ -21,6 +21,7 @@ struct fixture {
     struct stats stats;
     struct turn turn;
     struct env env;
+    struct log log;
     struct endpoint *e;
     /* what was sent, misdirected, accepted */
     uint8_t sent[2000];
@@ -83,10 +84,12 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     f->now = 1000 * NS_PER_S;
+    log_init(&f->log, 2, LOG_OFF);
     turn_init(&f->turn);
     f->env = (struct env){.timers = timers_new(now_ns, &f->now),
                           .turn = &f->turn,
                           .stats = &f->stats,
+                          .log = &f->log,
                           .hash_key = {7}};
     f->e = endpoint_new(&f->env, &config, &ops, f);
     *state = f;
@@ -253,7 +256,7 @@ static void unknown_versions_are_negotiated(void **state)
     /* a draft of version 1 */
     receive(f, packet, long_packet(packet, 0xff00001d, big, 8, 1200), 0);
     assert_int_equal(f->sent_count, 2);
-    assert_int_equal(f->stats.versions_refused, 2);
+    assert_int_equal(f->stats.faults[FAULT_QUIC_VERSION], 2);
     /* too small to begin a connection; a version negotiation itself */
     receive(f, packet, long_packet(packet, 0x0a0a0a0a, big, 8, 1199), 0);
     receive(f, packet, long_packet(packet, 0, big, 8, 1200), 0);
