@@ -28,6 +28,12 @@ static int run(const struct config *config)
     return code;
 }
 
+static int complain(const char *error)
+{
+    fprintf(stderr, "sluice: %s\nTry 'sluice --help'.\n", error);
+    return EXIT_CODE_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     struct config *config;
@@ -42,11 +48,13 @@ int main(int argc, char **argv)
         version_print(stdout);
         break;
     case ARGUMENTS_WRONG:
-        fprintf(stderr, "sluice: %s\nTry 'sluice --help'.\n", error);
-        code = EXIT_CODE_USAGE;
+        code = complain(error);
         break;
     case ARGUMENTS_CHECK:
-        printf("the configuration is good\n");
+        if (server_check(config, error, sizeof(error)))
+            printf("the configuration is good\n");
+        else
+            code = complain(error);
         break;
     case ARGUMENTS_PRINT:
         print_config(config, stdout);

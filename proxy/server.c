@@ -134,11 +134,11 @@ static void identify(void *user, struct admin_identity *to)
 {
     const struct server *s = user;
     struct certificate_hash hashes[CERTIFICATE_HASHES_MAX];
-    size_t count = certificate_hashes(s->certificate, time(NULL), hashes);
+    size_t count = certificate_hashes(s->certificate, 0, time(NULL), hashes);
 
     to->host = s->host;
     to->port = s->port;
-    to->hash_count = certificate_is_short_lived(s->certificate) ? count : 0;
+    to->hash_count = certificate_is_short_lived(s->certificate, 0) ? count : 0;
     for (size_t i = 0; i < to->hash_count; i++)
         memcpy(to->hashes[i], hashes[i].bytes, sizeof(to->hashes[i]));
 }
@@ -148,19 +148,19 @@ static const struct admin_ops admin_ops = {
 
 /* --- the certificate --- */
 
-static void tell_certificate(const struct server *s)
+static void tell_certificate(const struct server *s, size_t i)
 {
     struct certificate_hash hashes[CERTIFICATE_HASHES_MAX];
     char hex[2 * CERTIFICATE_HASH_LEN + 1], expires[32];
     struct tm tm;
 
-    certificate_hashes(s->certificate, time(NULL), hashes);
-    for (size_t i = 0; i < CERTIFICATE_HASH_LEN; i++)
-        snprintf(hex + 2 * i, 3, "%02x", hashes[0].bytes[i]);
+    certificate_hashes(s->certificate, i, time(NULL), hashes);
+    for (size_t j = 0; j < CERTIFICATE_HASH_LEN; j++)
+        snprintf(hex + 2 * j, 3, "%02x", hashes[0].bytes[j]);
     gmtime_r(&hashes[0].expires, &tm);
     strftime(expires, sizeof(expires), "%Y-%m-%dT%H:%M:%SZ", &tm);
     LOG(s->log, INFO, "certificate", log_text("hash", hex), log_text("expires", expires),
-        log_text("from", s->config->certificates[0].cert));
+        log_text("from", s->config->certificates[i].cert));
 }
 
 static void renewal_due(uv_timer_t *timer)
@@ -168,10 +168,12 @@ static void renewal_due(uv_timer_t *timer)
     struct server *s = timer->data;
     char error[256];
 
-    if (certificate_renew(s->certificate, time(NULL), error, sizeof(error)))
-        tell_certificate(s);
-    else if (error[0])
-        LOG(s->log, ERROR, "certificate.failed", log_text("reason", error));
+    for (size_t i = 0; i < s->config->certificate_count; i++) {
+        if (certificate_renew(s->certificate, i, time(NULL), error, sizeof(error)))
+            tell_certificate(s, i);
+        else if (error[0])
+            LOG(s->log, ERROR, "certificate.failed", log_text("reason", error));
+    }
 }
 
 static int find_secret(struct server *s, char *error, size_t error_size)
@@ -183,20 +185,45 @@ static int find_secret(struct server *s, char *error, size_t error_size)
     return 0;
 }
 
+static struct certificate *load_certificates(const struct config *config, char *error,
+                                             size_t error_size)
+{
+    struct certificate_source *sources = calloc(config->certificate_count, sizeof(sources[0]));
+
+    assert(sources);
+    for (size_t i = 0; i < config->certificate_count; i++) {
+        const struct config_certificate *from = &config->certificates[i];
+        sources[i] =
+            (struct certificate_source){.names = from->names.at, .name_count = from->names.count};
+        if (!config_certificate_is_auto(from)) {
+            sources[i].cert_file = from->cert;
+            sources[i].key_file = from->key;
+        }
+    }
+    struct certificate *c =
+        certificate_new(sources, config->certificate_count, time(NULL), error, error_size);
+    free(sources);
+    return c;
+}
+
 static int make_certificate(struct server *s, char *error, size_t error_size)
 {
-    const struct config_certificate *from = &s->config->certificates[0];
-
-    if (config_certificate_is_auto(from))
-        s->certificate = certificate_new_auto(time(NULL), error, error_size);
-    else
-        s->certificate = certificate_new_files(from->cert, from->key, error, error_size);
+    s->certificate = load_certificates(s->config, error, error_size);
     if (!s->certificate)
         return -1;
     tls_context_set_secret(certificate_context(s->certificate), s->secret);
-    tell_certificate(s);
+    for (size_t i = 0; i < s->config->certificate_count; i++)
+        tell_certificate(s, i);
     uv_timer_start(&s->renewal, renewal_due, RENEWAL_MS, RENEWAL_MS);
     return 0;
+}
+
+bool server_check(const struct config *config, char *error, size_t error_size)
+{
+    struct certificate *c = load_certificates(config, error, error_size);
+
+    certificate_free(c);
+    return c != NULL;
 }
 
 /* --- limits --- */

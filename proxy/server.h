@@ -4,6 +4,7 @@
 #ifndef SERVER_H
 #define SERVER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/log.h"
@@ -17,6 +18,8 @@ enum exit_code {
     EXIT_CODE_FORCED = 4, /* a second signal ended it before everything was closed */
 };
 
+/* Whether the files that the configuration names can be used. False: one sentence in error. */
+bool server_check(const struct config *config, char *error, size_t error_size);
 /* Runs until a signal ends it. Returns the program's exit code (an enum exit_code); if it could not
  * start, one sentence is in error, else that is empty. Ends the process by itself only when a
  * second signal wants that. */

@@ -36,6 +36,12 @@ struct tls_certificate *tls_certificate_load(const char *cert_file, const char *
 struct tls_certificate *tls_certificate_make(const char *const *names, size_t count, unsigned days,
                                              time_t now, char *error, size_t error_size);
 void tls_certificate_free(struct tls_certificate *cert);
+/* One more owner, who frees it, too. From any thread. */
+void tls_certificate_share(struct tls_certificate *cert);
+/* The server names that it is for, instead of the DNS names that stand in it. Before it is shared.
+ * The first label may be an asterisk. */
+void tls_certificate_set_names(struct tls_certificate *cert, const char *const *names,
+                               size_t count);
 /* SHA-256 of the leaf's DER form: what serverCertificateHashes wants. Lives as long as cert. */
 const uint8_t *tls_certificate_hash(const struct tls_certificate *cert);
 time_t tls_certificate_expires(const struct tls_certificate *cert);
@@ -50,8 +56,11 @@ struct tls_context *tls_context_new_server(struct tls_certificate *cert, char *e
 struct tls_context *tls_context_new_client(const uint8_t *hash, char *error, size_t error_size);
 /* No session may use it any more. */
 void tls_context_free(struct tls_context *t);
-/* Takes over cert, for the handshakes that begin from now on. From any thread. */
-void tls_context_set_certificate(struct tls_context *t, struct tls_certificate *cert);
+/* Takes over the certificates, for the handshakes that begin from now on. Each client gets the
+ * first one that is for its server name; without one, or a name, the first of all. From any thread.
+ */
+void tls_context_set_certificates(struct tls_context *t, struct tls_certificate *const *certs,
+                                  size_t count);
 
 /* Session tickets are sealed with a key made from this secret, so that they survive a restart;
  * until then with a random one. Before the first session. */

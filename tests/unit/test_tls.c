@@ -136,7 +136,7 @@ static void files_are_read(void **state)
     /* renewal */
     cert = tls_certificate_load(path_a, path_b, error, sizeof(error));
     assert_non_null(cert);
-    tls_context_set_certificate(t, cert);
+    tls_context_set_certificates(t, &cert, 1);
     tls_context_free(t);
 }
 

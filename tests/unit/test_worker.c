@@ -119,7 +119,8 @@ static int setup(void **state)
     world.counted = world.ended = world.forwarded = 0;
     world.refuse = false;
     log_init(&world.log, STDERR_FILENO, LOG_OFF);
-    world.certificate = certificate_new_auto(time(NULL), error, sizeof(error));
+    const struct certificate_source automatic = {.cert_file = NULL};
+    world.certificate = certificate_new(&automatic, 1, time(NULL), error, sizeof(error));
     for (unsigned i = 0; i < MAX_WORKERS; i++) {
         struct worker_config c = config_of(i);
         world.workers[i] = worker_new(&c, &ops, NULL, error, sizeof(error));
