@@ -110,7 +110,6 @@ bool tls_certificate_fits(const struct tls_certificate *cert, const char *name, 
 static int certificate_describe(struct tls_certificate *cert, gnutls_x509_crt_t leaf)
 {
     size_t len = sizeof(cert->hash);
-    take_names(cert, leaf);
     cert->begins = gnutls_x509_crt_get_activation_time(leaf);
     cert->expires = gnutls_x509_crt_get_expiration_time(leaf);
     int rv = gnutls_x509_crt_get_fingerprint(leaf, GNUTLS_DIG_SHA256, cert->hash, &len);
@@ -192,6 +191,7 @@ static bool parse_chain(struct tls_certificate *cert, const char *path, const gn
                 gnutls_strerror(rv));
         return false;
     }
+    take_names(cert, chain[0]);
     rv = certificate_describe(cert, chain[0]);
     for (unsigned i = 0; i < count; i++)
         gnutls_x509_crt_deinit(chain[i]);
@@ -292,6 +292,7 @@ struct tls_certificate *tls_certificate_make(const char *const *names, size_t co
         rv = fill_in(crt, key, names, count, days, now);
     if (rv == 0)
         rv = certificate_describe(cert, crt);
+    tls_certificate_set_names(cert, names, count);
     if (rv == 0)
         rv = gnutls_certificate_set_x509_key(cert->credentials, &crt, 1, key);
     gnutls_x509_crt_deinit(crt);

@@ -1,6 +1,5 @@
 """The program itself: what it says, how it starts and ends, several workers, the admin listener."""
 
-import datetime
 import json
 import os
 import signal
@@ -8,10 +7,8 @@ import socket
 import subprocess
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from support.certificates import write_certificate
 from support.proxy import BINARY
 from support.quicclient import Client
 from support.rawapp import echo
@@ -85,25 +82,6 @@ def test_an_address_that_is_taken(world):
 
 
 # certificates
-
-
-def write_certificate(directory, days, names=("localhost",)):
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.timezone.utc)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    cert = (x509.CertificateBuilder().subject_name(name).issuer_name(name)
-            .public_key(key.public_key()).serial_number(x509.random_serial_number())
-            .not_valid_before(now).not_valid_after(now + datetime.timedelta(days=days))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
-            .sign(key, hashes.SHA256()))
-    cert_path, key_path = (os.path.join(directory, name) for name in ("cert.pem", "key.pem"))
-    with open(cert_path, "wb") as file:
-        file.write(cert.public_bytes(serialization.Encoding.PEM))
-    with open(key_path, "wb") as file:
-        file.write(key.private_bytes(serialization.Encoding.PEM,
-                                     serialization.PrivateFormat.PKCS8,
-                                     serialization.NoEncryption()))
-    return cert_path, key_path, cert.fingerprint(hashes.SHA256()).hex()
 
 
 @pytest.mark.parametrize("days, published", [(10, True), (90, False)])
