@@ -6,9 +6,9 @@ import socket
 import pytest
 
 from conftest import SOAK
+from support.certificates import write_certificate
 from support.rawapp import echo
 from support.traveller import CE, ECT0, NOT_ECT, Traveller
-from test_program import write_certificate
 
 MOVES = 100 if SOAK else 20
 CHUNK = os.urandom(20000)
