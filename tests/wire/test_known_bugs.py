@@ -116,7 +116,7 @@ def test_who_allows_too_few_streams_for_settings_is_told(scene, streams):
     """RFC 9114, section 6.2, has each side allow three at once. To wait for more leaves both waiting."""
     with pytest.raises(ConnectionError):
         scene.connect(hello=False, max_streams=streams)
-    scene.proxy.wait_log("conn.closed", text="HTTP/3 needs three unidirectional streams")
+    scene.proxy.wait_log("conn.refused", text="HTTP/3 needs three unidirectional streams")
 
 
 def test_what_comes_in_one_piece_with_the_request_is_read(scene):
