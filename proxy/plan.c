@@ -46,6 +46,7 @@ static struct wt_config wt_config_of(const struct config *c, struct tls_context 
                               .stream_send_limit = largest_app_stream_window(c) + 64,
                               .datagram_queue = c->datagram_queue,
                               .datagram_ttl_ns = c->datagram_ttl,
+                              .connection_sessions = c->connection_sessions,
                               .early_streams = c->early_streams,
                               .max_header_bytes = c->max_header,
                               .idle_timeout_ns = c->idle_timeout,

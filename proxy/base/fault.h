@@ -61,7 +61,10 @@ enum fault_reach {
       "the client's transport parameters do not allow datagrams, which WebTransport requires")     \
     X(NOT_WEBTRANSPORT, "not_webtransport", SESSION,                                               \
       "the request is for something other than WebTransport")                                      \
-    X(SECOND_SESSION, "second_session", SESSION, "the connection already carries a session")       \
+    X(SECOND_SESSION, "second_session", SESSION,                                                   \
+      "the connection already carries as many sessions as it may")                                 \
+    X(FLOW_CONTROL, "flow_control", SESSION,                                                       \
+      "the client did not keep to the flow control of its session")                                \
     X(MALFORMED_REQUEST, "malformed_request", SESSION, "the CONNECT request is malformed")         \
     X(HOST, "host", SESSION, "the client asks for a host that is not served here")                 \
     X(NO_ROUTE, "no_route", SESSION, "no route of the host is for the path that is asked for")     \

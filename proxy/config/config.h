@@ -89,7 +89,7 @@ struct config {
     uint64_t max_streams;
     uint64_t max_header;
     uint64_t connection_window, stream_window;
-    uint64_t early_streams;
+    uint64_t connection_sessions, early_streams;
     uint64_t datagram_queue, datagram_ttl;
 
     uint64_t idle_timeout, keep_alive, handshake_timeout, settings_timeout, close_timeout;

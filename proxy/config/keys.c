@@ -157,6 +157,10 @@ const struct key keys[] = {
     {KEY_NUMBER, ROUTE(max_pending_streams), .shared = true, .option = "max-pending-streams",
      .preset = "1000", RANGE(1, 1000000),
      .meaning = "Streams opened by the application that may wait until the client allows more."},
+    {KEY_NUMBER, ALL(connection_sessions), .option = "connection-sessions", .preset = "16",
+     RANGE(1, 1000),
+     .meaning = "Sessions that one connection may carry at a time, of clients that have flow "
+                "control for sessions; others have one. 1 turns such flow control off."},
     {KEY_NUMBER, ALL(early_streams), .option = "early-streams", .preset = "100", RANGE(0, 10000),
      .meaning = "Streams kept per connection that arrive before their session."},
     {KEY_SIZE, BACKEND(max_frame), .shared = true, .option = "max-frame", .preset = "1MiB",

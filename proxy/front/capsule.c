@@ -10,7 +10,8 @@
 
 static bool is_known(uint64_t type)
 {
-    return type == CAPSULE_DATAGRAM || type == CAPSULE_CLOSE || type == CAPSULE_DRAIN;
+    return type == CAPSULE_DATAGRAM || type == CAPSULE_CLOSE || type == CAPSULE_DRAIN ||
+           capsule_is_flow(type);
 }
 
 /* The limits are checked before the payload is taken, so that a peer cannot make us wait for it. */
@@ -20,6 +21,8 @@ static bool has_legal_length(uint64_t type, uint64_t length)
         return length >= 4 && length <= 4 + CAPSULE_REASON_MAX;
     if (type == CAPSULE_DRAIN)
         return length == 0;
+    if (capsule_is_flow(type)) /* none has more than two numbers */
+        return length <= 2 * VARINT_SIZE_MAX;
     return true;
 }
 
@@ -104,4 +107,21 @@ size_t capsule_write_drain(uint8_t *to)
 {
     size_t n = varint_write(to, CAPSULE_DRAIN);
     return n + varint_write(to + n, 0);
+}
+
+bool capsule_is_flow(uint64_t type)
+{
+    return type >= CAPSULE_MAX_DATA && type <= CAPSULE_STREAMS_BLOCKED_UNI;
+}
+
+bool capsule_read_number(const struct capsule *c, uint64_t *value)
+{
+    return c->len > 0 && varint_read(value, c->payload, c->len) == c->len;
+}
+
+size_t capsule_write_number(uint8_t *to, uint64_t type, uint64_t value)
+{
+    size_t n = varint_write(to, type);
+    n += varint_write(to + n, varint_size(value));
+    return n + varint_write(to + n, value);
 }

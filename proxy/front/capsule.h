@@ -16,6 +16,16 @@
 #define CAPSULE_CLOSE    0x2843 /* WT_CLOSE_SESSION */
 #define CAPSULE_DRAIN    0x78ae /* WT_DRAIN_SESSION */
 
+/* Flow control of a session: draft-ietf-webtrans-http3-15, section 5.6 */
+#define CAPSULE_MAX_DATA             0x190b4d3d
+#define CAPSULE_MAX_STREAM_DATA      0x190b4d3e /* forbidden: QUIC has its own */
+#define CAPSULE_MAX_STREAMS_BIDI     0x190b4d3f
+#define CAPSULE_MAX_STREAMS_UNI      0x190b4d40
+#define CAPSULE_DATA_BLOCKED         0x190b4d41
+#define CAPSULE_STREAM_DATA_BLOCKED  0x190b4d42 /* forbidden */
+#define CAPSULE_STREAMS_BLOCKED_BIDI 0x190b4d43
+#define CAPSULE_STREAMS_BLOCKED_UNI  0x190b4d44
+
 #define CAPSULE_REASON_MAX 1024
 #define CAPSULE_MAX        2048 /* payload of a known capsule; a longer DATAGRAM is skipped */
 #define CAPSULE_HEAD_MAX   16
@@ -54,5 +64,12 @@ bool capsule_read_close(const struct capsule *c, uint32_t *code, const char **re
 /* Room for CAPSULE_HEAD_MAX + 4 + reason_len bytes; returns the bytes written. */
 size_t capsule_write_close(uint8_t *to, uint32_t code, const char *reason, size_t reason_len);
 size_t capsule_write_drain(uint8_t *to);
+
+/* One of flow control. */
+bool capsule_is_flow(uint64_t type);
+/* Its payload, if that is one number and nothing else. */
+bool capsule_read_number(const struct capsule *c, uint64_t *value);
+/* Room for CAPSULE_HEAD_MAX + 8 bytes; returns the bytes written. */
+size_t capsule_write_number(uint8_t *to, uint64_t type, uint64_t value);
 
 #endif

@@ -387,11 +387,7 @@ void conn_fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
     }
     cb->recv_crypto_data = crypto_received;
     cb->encrypt = ngtcp2_crypto_encrypt_cb;
-#ifdef HAVE_RECV_STOP_SENDING
-    cb->decrypt = ngtcp2_crypto_decrypt_cb;
-#else
     cb->decrypt = conn_frames_decrypt;
-#endif
     cb->hp_mask = ngtcp2_crypto_hp_mask_cb;
     cb->update_key = ngtcp2_crypto_update_key_cb;
     cb->delete_crypto_aead_ctx = ngtcp2_crypto_delete_crypto_aead_ctx_cb;

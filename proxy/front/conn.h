@@ -62,6 +62,8 @@ struct conn_end {
     const char *text; /* what the peer or TLS said, "" if nothing */
 };
 
+#define CONN_SIZE_UNKNOWN UINT64_MAX
+
 /* What to send next. Either a datagram or a piece of a stream. */
 struct conn_piece {
     bool datagram;
@@ -170,9 +172,16 @@ void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len);
  * windows): what is stuck on some streams does not hold up the others. Without a call there is no
  * such limit. */
 void conn_stream_allow(struct conn *c, int64_t stream_id, uint64_t offset);
+/* Grants the peer more than that, on all streams together; the caller pays for it. */
+void conn_grant(struct conn *c, uint64_t bytes);
+/* In stream_reset and stream_closed of a stream on which the peer sends: how many bytes it sent in
+ * all, whether they arrived or not; CONN_SIZE_UNKNOWN if it has not said so. */
+uint64_t conn_final_size(const struct conn *c);
 /* The peer may open one more stream in place of this closed one. Call once per stream of the
  * peer's, after stream_closed. */
 void conn_stream_slot_free(struct conn *c, int64_t stream_id);
+/* The peer may have so many more open at once. */
+void conn_more_streams(struct conn *c, bool unidirectional, uint64_t count);
 /* True if the peer opened it. */
 bool conn_stream_is_remote(const struct conn *c, int64_t stream_id);
 

@@ -1,10 +1,12 @@
 /*
- * conn_frames - finds STOP_SENDING in what a connection decrypts.
+ * conn_frames - finds in what a connection decrypts what ngtcp2 does not tell.
  *
  * ngtcp2 before 1.24 answers STOP_SENDING by itself and tells nobody until the stream closes, but
- * the application has to stop at once. So the decrypt callback, which sees every packet's frames
- * in clear, walks over them. It only has to know how long each frame is; whatever it does not
- * understand, it leaves to ngtcp2, which ends the connection over it.
+ * the application has to stop at once. And of a stream that we have stopped it never tells how long
+ * it was if it ends with FIN; the flow control of a session counts its bytes nevertheless. So the
+ * decrypt callback, which sees every packet's frames in clear, walks over them. It only has to know
+ * how long each frame is; whatever it does not understand, it leaves to ngtcp2, which ends the
+ * connection over it.
  *
  * That callback is not told the connection; hence the one thread-local of the program.
  */
@@ -66,31 +68,37 @@ static void skip_ack(struct cursor *cur, bool has_ecn)
         skip_varints(cur, 3);
 }
 
-static void skip_stream(struct cursor *cur, uint8_t type)
+static void take_stream(struct cursor *cur, uint8_t type, struct conn *c)
 {
-    skip_varints(cur, 1);
-    if (type & 0x04) /* OFF */
-        skip_varints(cur, 1);
-    if (type & 0x02) /* LEN */
-        skip(cur, take_varint(cur));
-    else
-        cur->at = cur->end;
+    uint64_t id = take_varint(cur);
+    uint64_t offset = type & 0x04 ? take_varint(cur) : 0;
+    uint64_t len = type & 0x02 ? take_varint(cur) : (uint64_t)(cur->end - cur->at);
+    skip(cur, len);
+    if (!(type & 0x01) || c->unread == 0 || cur->is_short)
+        return;
+    struct conn_stream *st = conn_stream_find(c, (int64_t)id);
+    if (st && st->is_unread)
+        st->final_size = offset + len;
 }
 
-static void take_stop(struct cursor *cur, struct conn_hub *hub)
+static void take_stop(struct cursor *cur, struct conn *c)
 {
     uint64_t id = take_varint(cur), code = take_varint(cur);
+#ifdef HAVE_RECV_STOP_SENDING
+    (void)id, (void)code, (void)c; /* told by ngtcp2 */
+#else
     if (!cur->is_short)
-        conn_note(hub, (int64_t)id, code, false);
+        conn_note(c->hub, (int64_t)id, code, false);
+#endif
 }
 
 /* RFC 9000, section 19, and RFC 9221, section 4. Returns false if the type is not known. */
-static bool take_frame(struct cursor *cur, struct conn_hub *hub)
+static bool take_frame(struct cursor *cur, struct conn *c)
 {
     uint8_t type = *cur->at++;
 
     if (type >= 0x08 && type <= 0x0f) {
-        skip_stream(cur, type);
+        take_stream(cur, type, c);
         return true;
     }
     switch (type) {
@@ -106,7 +114,7 @@ static bool take_frame(struct cursor *cur, struct conn_hub *hub)
         skip_varints(cur, 3);
         return true;
     case 0x05:
-        take_stop(cur, hub);
+        take_stop(cur, c);
         return true;
     case 0x06: /* CRYPTO */
         skip_varints(cur, 1);
@@ -160,7 +168,7 @@ int conn_frames_decrypt(uint8_t *dest, const ngtcp2_crypto_aead *aead,
                                       nonce_len, aad, aad_len);
     if (rv == 0 && current && ciphertext_len >= aead->max_overhead) {
         struct cursor cur = {.at = dest, .end = dest + ciphertext_len - aead->max_overhead};
-        while (cur.at < cur.end && take_frame(&cur, current->hub))
+        while (cur.at < cur.end && take_frame(&cur, current))
             ;
     }
     return rv;

@@ -63,8 +63,10 @@ struct conn_stream {
     /* Of what the peer sends, in bytes from the beginning: given back by the next hop, granted so
      * far, and as far as the next hop has asked for it (see conn_stream_allow). */
     uint64_t received, consumed, granted, allowed;
-    bool blocked; /* answered CONN_BLOCKED, no stream_unblocked yet */
-    bool stopped; /* STOP_SENDING was told upward */
+    bool blocked;        /* answered CONN_BLOCKED, no stream_unblocked yet */
+    bool stopped;        /* STOP_SENDING was told upward */
+    bool is_unread;      /* STOP_SENDING was sent: ngtcp2 tells of no bytes any more */
+    uint64_t final_size; /* of what the peer sends, or CONN_SIZE_UNKNOWN */
 };
 
 /* Something in the packet that is being read, to be told when ngtcp2 has read all of it. */
@@ -101,6 +103,8 @@ struct conn {
     struct conn_stream *recent;                 /* of them, looked up last; or NULL */
     struct conn_stream *acked;                  /* of them, with something untold; or NULL */
     size_t orphans, slots_withheld, slots_lost; /* see close_orphan in conn_stream.c */
+    size_t unread;                              /* streams that are */
+    uint64_t final_size;                        /* see conn_final_size */
     size_t datagram_max;
     /* the end */
     enum conn_ending ending;

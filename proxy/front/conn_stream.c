@@ -79,6 +79,7 @@ static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *u
                 NULL); /* the connection's window pays */
     st->granted = st->window.size;
     st->allowed = UINT64_MAX;
+    st->final_size = CONN_SIZE_UNKNOWN;
     HASH_ADD(hh, c->streams, id, sizeof(st->id), st);
     return st;
 }
@@ -90,6 +91,7 @@ static void stream_free(struct conn *c, struct conn_stream *st)
     if (c->acked == st)
         c->acked = NULL;
     set_allowed(c, st, UINT64_MAX);
+    c->unread -= st->is_unread;
     HASH_DEL(c->streams, st);
     free(st);
 }
@@ -182,6 +184,7 @@ static int closed(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64_t
         return conn_callback_result(c);
     tell_acked(c);
     void *above = st->user;
+    c->final_size = st->final_size;
     stream_free(c, st);
     if (!c->ending)
         c->hub->ops->stream_closed(c->user, stream_id, above);
@@ -194,8 +197,8 @@ static int reset(ngtcp2_conn *quic, int64_t stream_id, uint64_t final_size, uint
     struct conn *c = user;
     struct conn_stream *st = stream_user;
     (void)quic;
-    (void)final_size;
 
+    st->final_size = c->final_size = final_size;
     if (!ngtcp2_is_bidi_stream(stream_id))
         conn_note(c->hub, stream_id, 0, true);
     if (!c->ending)
@@ -290,6 +293,7 @@ static void close_orphan(struct conn *c, int64_t stream_id)
     if (!st || c->ending)
         return;
     void *above = st->user;
+    c->final_size = st->final_size;
     ngtcp2_conn_set_stream_user_data(c->quic, stream_id, NULL);
     stream_free(c, st);
     if (budget_reserve(&c->memory, CONN_ORPHAN_COST, BUDGET_GROWTH))
@@ -362,11 +366,14 @@ void conn_stream_reset(struct conn *c, int64_t stream_id, uint64_t code)
 
 void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code)
 {
-    if (c->ending || !conn_stream_find(c, stream_id))
+    struct conn_stream *st = conn_stream_find(c, stream_id);
+    if (c->ending || !st)
         return;
     int rv = ngtcp2_conn_shutdown_stream_read(c->quic, 0, stream_id, code);
     assert(rv != NGTCP2_ERR_INVALID_ARGUMENT);
-    set_allowed(c, conn_stream_find(c, stream_id), UINT64_MAX); /* nothing waits any more */
+    set_allowed(c, st, UINT64_MAX); /* nothing waits any more */
+    c->unread += !st->is_unread;
+    st->is_unread = true;
     conn_touch(c);
 }
 
@@ -429,6 +436,19 @@ void conn_stream_consumed(struct conn *c, int64_t stream_id, size_t len)
     conn_touch(c);
 }
 
+void conn_grant(struct conn *c, uint64_t bytes)
+{
+    if (c->ending || bytes == 0)
+        return;
+    ngtcp2_conn_extend_max_offset(c->quic, bytes);
+    conn_touch(c);
+}
+
+uint64_t conn_final_size(const struct conn *c)
+{
+    return c->final_size;
+}
+
 static void lose_slot(struct conn *c)
 {
     c->slots_withheld--;
@@ -446,5 +466,16 @@ void conn_stream_slot_free(struct conn *c, int64_t stream_id)
         lose_slot(c);
     else
         ngtcp2_conn_extend_max_streams_uni(c->quic, 1);
+    conn_touch(c);
+}
+
+void conn_more_streams(struct conn *c, bool unidirectional, uint64_t count)
+{
+    if (c->ending)
+        return;
+    if (unidirectional)
+        ngtcp2_conn_extend_max_streams_uni(c->quic, count);
+    else
+        ngtcp2_conn_extend_max_streams_bidi(c->quic, count);
     conn_touch(c);
 }

@@ -69,6 +69,24 @@ struct conn *h3_conn(const struct h3 *h)
     return h->conn;
 }
 
+bool h3_is_ready(const struct h3 *h)
+{
+    return h->settings_in && !h->dead;
+}
+
+/* Section 5.1 of the draft: flow control is on if both sides announce a limit that is not 0. */
+bool h3_has_session_limits(const struct h3 *h, struct h3_limits *peer)
+{
+    const struct h3_settings *s = &h->settings;
+    *peer = (struct h3_limits){s->wt_max_data, {s->wt_max_streams[0], s->wt_max_streams[1]}};
+    return h->own.wt_max_data > 0 && (peer->data | peer->streams[0] | peer->streams[1]) != 0;
+}
+
+bool h3_is_safari(const struct h3 *h)
+{
+    return h->settings.wt_draft14 && !h->settings.wt_draft15;
+}
+
 /* Sections 3.1 and 3.2 of the draft; a setting of WebTransport's own is not asked for, because some
  * clients send none. */
 enum fault h3_judge(const struct h3 *h)
@@ -126,7 +144,7 @@ static struct h3 *h3_new(struct h3_host *host)
     if (host->config.conn.is_server)
         nghttp3_conn_set_max_client_streams_bidi(h->http, MAX_CLIENT_STREAMS);
     /* So many may end in one turn, each with a line on the QPACK decoder stream. */
-    nghttp3_conn_set_max_concurrent_streams(h->http, host->config.conn.max_streams_bidi);
+    nghttp3_conn_set_max_concurrent_streams(h->http, host->config.max_streams_bidi);
     return h;
 }
 
@@ -146,6 +164,19 @@ static void *conn_accepted(void *hub_user, struct conn *c)
     return h;
 }
 
+/* Safari must not hear of what is newer than draft 07: it then wants more than we have. */
+static void choose_settings(struct h3 *h)
+{
+    const struct h3_limits *l = &h->host->config.session;
+    h->own.is_server = h->host->config.conn.is_server;
+    if (conn_may_be_safari(h->conn))
+        return;
+    h->own.wt_draft15 = h->own.is_server || l->data > 0;
+    h->own.wt_max_data = l->data;
+    h->own.wt_max_streams[0] = l->streams[0];
+    h->own.wt_max_streams[1] = l->streams[1];
+}
+
 /* Three streams of ours come first, in this order: control (it must be the first unidirectional
  * stream for some clients), QPACK encoder and decoder. */
 static enum fault conn_established(void *user)
@@ -159,10 +190,8 @@ static enum fault conn_established(void *user)
                 "HTTP/3 needs three unidirectional streams");
         return FAULT_H3_PROTOCOL;
     }
-    bool is_server = h->host->config.conn.is_server;
-    struct h3_settings_own own = {.is_server = is_server,
-                                  .wt_draft15 = is_server && !conn_may_be_safari(h->conn)};
-    h->control_len = h3_settings_write(h->control, &own);
+    choose_settings(h);
+    h->control_len = h3_settings_write(h->control, &h->own);
     write_goaway(h);
     if (nghttp3_conn_bind_qpack_streams(h->http, encoder, decoder) != 0)
         abort();
@@ -335,9 +364,10 @@ static void conn_stream_reset_received(void *user, int64_t id, void *stream_user
 {
     struct h3 *h = user;
     struct h3_stream *s = stream_user;
-    if (s->kind == H3_STREAM_WT)
+    if (s->kind == H3_STREAM_WT) {
+        h3_stream_measure(s, conn_final_size(h->conn));
         h3_stream_peer_reset(s, code);
-    else if (s->kind == H3_STREAM_NEW && !s->receive_over)
+    } else if (s->kind == H3_STREAM_NEW && !s->receive_over)
         end_headless(s, H3_REQUEST_CANCELLED);
     else if (s->kind == H3_STREAM_HTTP && !s->unidirectional)
         cancel_request(h, id, code);
@@ -407,6 +437,7 @@ static void conn_stream_closed(void *user, int64_t id, void *stream_user)
     struct h3 *h = user;
     struct h3_stream *s = stream_user;
     if (s && s->kind == H3_STREAM_WT) {
+        h3_stream_measure(s, conn_final_size(h->conn));
         h3_stream_finish(s);
         return;
     }
@@ -414,8 +445,10 @@ static void conn_stream_closed(void *user, int64_t id, void *stream_user)
         fail_critical(h);
         return;
     }
-    if (s->kind == H3_STREAM_NEW)
+    if (s->kind == H3_STREAM_NEW) {
         conn_stream_consumed(h->conn, id, s->prefix_len);
+        h->host->ops->stream_lost(h->user, s->unidirectional);
+    }
     struct h3_request *r = h3_request_find(h, id);
     if (s->kind == H3_STREAM_HTTP)
         leave_http(h, id, r);

@@ -42,6 +42,7 @@
 /* draft-ietf-webtrans-http3, section 9.5 */
 #define WT_BUFFERED_STREAM_REJECTED 0x3994bd84
 #define WT_SESSION_GONE             0x170d7b68
+#define WT_FLOW_CONTROL_ERROR       0x045d4487
 
 struct h3_host;
 struct h3;
@@ -50,13 +51,22 @@ struct h3_stream;
 struct h3_lane;
 struct endpoint;
 
+/* Limits of one session (section 5.5 of the draft). */
+struct h3_limits {
+    uint64_t data;
+    uint64_t streams[2]; /* [unidirectional] */
+};
+
 struct h3_config {
     struct conn_config conn;
+    uint64_t max_streams_bidi;    /* that the peer may ever have open at once */
     size_t max_header_bytes;      /* of one request; beyond it 431 */
     size_t stream_send_limit;     /* bytes one WebTransport stream may hold */
     size_t datagram_queue;        /* datagrams waiting, per request */
     uint64_t datagram_ttl_ns;     /* which then are dropped; 0 is never */
     uint64_t settings_timeout_ns; /* how long a request for a session waits for the SETTINGS */
+    /* What a session's flow control begins with; with 0 bytes there is none. */
+    struct h3_limits session;
 };
 
 /* A request for a session (server) or an answer to one (client). Valid during the upcall only. */
@@ -89,6 +99,8 @@ struct h3_ops {
      * client-opened bidirectional stream, known or not. Set the stream's user here. */
     void (*stream_opened)(void *user, struct h3_stream *s, uint64_t session_id,
                           bool unidirectional);
+    /* A stream of the peer's ended before its header was in: nobody knows whose it was. */
+    void (*stream_lost)(void *user, bool unidirectional);
     /* As in conn.h, for WebTransport streams. Payload only: our own stream headers are not counted.
      */
     void (*stream_received)(void *stream_user, const uint8_t *data, size_t len, bool fin);
@@ -98,6 +110,12 @@ struct h3_ops {
     void (*streams_available)(void *user, bool unidirectional);
     /* A stream of the lane has payload, and the lane no credit. May come again and again. */
     void (*lane_starved)(void *lane_user);
+    /* The peer has sent len bytes of payload on the lane's streams, whatever becomes of them... */
+    void (*lane_received)(void *lane_user, uint64_t len);
+    /* ...and the next hop has taken them, or nobody will. */
+    void (*lane_consumed)(void *lane_user, uint64_t len);
+    /* A stream of the peer's is no more. */
+    void (*lane_slot_free)(void *lane_user, bool unidirectional);
     void (*datagram_received)(void *user, uint64_t session_id, const uint8_t *data, size_t len);
     void (*datagram_max_changed)(void *user);
     /* GOAWAY came in. */
@@ -122,6 +140,12 @@ struct h3 *h3_connect(struct h3_host *host, const struct sockaddr *remote, sockl
 struct conn *h3_conn(const struct h3 *h);
 /* What the peer's SETTINGS speak: "draft02", "draft07", "draft14", "draft15". After ready. */
 const char *h3_draft(const struct h3 *h);
+/* The peer's SETTINGS are in. */
+bool h3_is_ready(const struct h3 *h);
+/* Both sides have announced limits for sessions: these are the peer's. After ready. */
+bool h3_has_session_limits(const struct h3 *h, struct h3_limits *peer);
+/* As Safari does, the peer speaks draft 14 and not 15. After ready. */
+bool h3_is_safari(const struct h3 *h);
 /* Why the peer cannot have sessions: it takes no datagrams. FAULT_NONE if it can. After ready. */
 enum fault h3_judge(const struct h3 *h);
 /* Ends the connection because of a fault, with an HTTP/3 code. */
@@ -141,6 +165,8 @@ void h3_request_respond(struct h3_request *r, unsigned status, const struct head
                         size_t count, bool end);
 /* Queues data, to go out in one DATA frame of its own. Copies. */
 void h3_request_send(struct h3_request *r, const void *data, size_t len);
+/* Bytes that were queued and not acknowledged yet. */
+size_t h3_request_unacked(const struct h3_request *r);
 /* FIN after what was queued. */
 void h3_request_end(struct h3_request *r);
 /* RESET_STREAM and STOP_SENDING. */

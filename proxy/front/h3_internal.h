@@ -76,6 +76,7 @@ struct h3 {
     struct h3_settings_reader settings_reader;
     struct h3_frames frames;     /* of the peer's control stream */
     struct h3_settings settings; /* the peer's */
+    struct h3_settings_own own;
     bool settings_in, has_goaway;
     uint64_t goaway_id; /* the peer's last one */
     bool spoke_draft15; /* a request carried the token webtransport-h3 */
@@ -135,6 +136,7 @@ struct h3_stream {
     struct h3_walk walk; /* HTTP: through its frames */
     bool stopped_early;  /* STOP_SENDING came before the header was whole */
     uint64_t early_stop_code;
+    uint64_t received;   /* payload, with what was lost before a reset */
     uint64_t uncredited; /* payload received and not consumed */
 
     struct sendq out; /* our header and payload */
@@ -247,6 +249,8 @@ void h3_stream_acked(struct h3_stream *s, size_t len, bool fin);
 void h3_stream_peer_reset(struct h3_stream *s, uint64_t code);
 void h3_stream_peer_stopped(struct h3_stream *s, uint64_t code);
 void h3_stream_finish(struct h3_stream *s); /* QUIC has closed it */
+/* The peer has sent so many bytes in all, header and all; CONN_SIZE_UNKNOWN if nobody knows. */
+void h3_stream_measure(struct h3_stream *s, uint64_t final_size);
 /* Bytes that may be offered to QUIC now, and whether the end may come with them. */
 size_t h3_stream_offer(const struct h3_stream *s, struct iovec *slices, size_t count, bool *fin);
 void h3_stream_sent(struct h3_stream *s, size_t len, bool fin);

@@ -509,6 +509,15 @@ void h3_request_send(struct h3_request *r, const void *data, size_t len)
     h3_touch(r->h3);
 }
 
+size_t h3_request_unacked(const struct h3_request *r)
+{
+    const struct h3_body *b;
+    size_t sum = 0;
+    STAILQ_FOREACH (b, &r->body, entry)
+        sum += b->len;
+    return sum;
+}
+
 void h3_request_end(struct h3_request *r)
 {
     if (r->h3->dead || r->reset || r->end_wanted)

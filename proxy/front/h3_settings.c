@@ -17,6 +17,11 @@
 #define SETTING_WT_DRAFT14       0x14e9cd29 /* WT_MAX_SESSIONS */
 #define SETTING_WT_DRAFT15       0x2c7cf000 /* WT_ENABLED */
 
+/* draft-ietf-webtrans-http3-15, section 5.5 */
+#define SETTING_WT_MAX_DATA         0x2b61
+#define SETTING_WT_MAX_STREAMS_UNI  0x2b64
+#define SETTING_WT_MAX_STREAMS_BIDI 0x2b65
+
 #define STREAM_TYPE_CONTROL 0x00
 #define FRAME_SETTINGS      0x04
 #define MAX_ENTRIES         64
@@ -42,6 +47,11 @@ size_t h3_settings_write(uint8_t *to, const struct h3_settings_own *own)
     n += write_entry(body + n, SETTING_WT_DRAFT07, 1);
     if (own->wt_draft15)
         n += write_entry(body + n, SETTING_WT_DRAFT15, 1);
+    if (own->wt_max_data > 0) {
+        n += write_entry(body + n, SETTING_WT_MAX_DATA, own->wt_max_data);
+        n += write_entry(body + n, SETTING_WT_MAX_STREAMS_UNI, own->wt_max_streams[1]);
+        n += write_entry(body + n, SETTING_WT_MAX_STREAMS_BIDI, own->wt_max_streams[0]);
+    }
 
     size_t at = 0;
     to[at++] = STREAM_TYPE_CONTROL;
@@ -74,6 +84,13 @@ static bool take_entry(struct h3_settings *out, uint64_t id, uint64_t value)
     case SETTING_WT_DRAFT15:
         out->wt_draft15 = value == 1;
         return value <= 1;
+    case SETTING_WT_MAX_DATA:
+        out->wt_max_data = value;
+        return true;
+    case SETTING_WT_MAX_STREAMS_UNI:
+    case SETTING_WT_MAX_STREAMS_BIDI:
+        out->wt_max_streams[id == SETTING_WT_MAX_STREAMS_UNI] = value;
+        return true;
     case 0x00: /* reserved: HTTP/2 settings without a counterpart (RFC 9114, 7.2.4.1) */
     case 0x02:
     case 0x03:

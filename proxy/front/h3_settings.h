@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define H3_SETTINGS_STREAM_MAX 64   /* bytes of our own control stream's beginning */
+#define H3_SETTINGS_STREAM_MAX 96   /* bytes of our own control stream's beginning */
 #define H3_SETTINGS_PEER_MAX   1024 /* bytes of the peer's SETTINGS frame that are taken */
 
 #define H3_QPACK_CAPACITY 4096
@@ -19,12 +19,14 @@
 
 /* What of the peer's SETTINGS matters here. */
 struct h3_settings {
-    bool datagrams;        /* 0x33 or 0xffd277 is 1 */
-    bool wt_draft02;       /* 0x2b603742 */
-    bool wt_draft07;       /* 0xc671706a */
-    bool wt_draft14;       /* 0x14e9cd29 */
-    bool wt_draft15;       /* 0x2c7cf000 */
-    bool connect_protocol; /* 0x08 */
+    bool datagrams;             /* 0x33 or 0xffd277 is 1 */
+    bool wt_draft02;            /* 0x2b603742 */
+    bool wt_draft07;            /* 0xc671706a */
+    bool wt_draft14;            /* 0x14e9cd29 */
+    bool wt_draft15;            /* 0x2c7cf000 */
+    bool connect_protocol;      /* 0x08 */
+    uint64_t wt_max_data;       /* 0x2b61 */
+    uint64_t wt_max_streams[2]; /* 0x2b65 bidirectional, 0x2b64 unidirectional */
 };
 
 enum h3_settings_state {
@@ -45,6 +47,8 @@ struct h3_settings_reader {
 struct h3_settings_own {
     bool is_server;
     bool wt_draft15; /* announce draft 15, too: all but Safari may hear of it */
+    /* What a session's flow control begins with; 0 is not announced. */
+    uint64_t wt_max_data, wt_max_streams[2];
 };
 
 /* The beginning of a control stream: stream type and SETTINGS frame. Returns its length. */

@@ -155,9 +155,36 @@ struct h3_stream *h3_stream_open(struct h3_lane *l, uint64_t session_id, bool un
     return s;
 }
 
+static void tell_lane_consumed(const struct h3_stream *s, uint64_t len)
+{
+    if (len > 0 && s->lane && s->lane->user)
+        ops_of(s)->lane_consumed(s->lane->user, len);
+}
+
+/* Told before anybody is told of the bytes: they may be more than was allowed. */
+static void count_received(struct h3_stream *s, uint64_t len)
+{
+    s->received += len;
+    if (len > 0 && s->lane && s->lane->user)
+        ops_of(s)->lane_received(s->lane->user, len);
+}
+
+/* What was sent before a reset or after a stop, and never reached anybody. */
+void h3_stream_measure(struct h3_stream *s, uint64_t final_size)
+{
+    uint64_t known = s->prefix_len + s->received;
+    if (final_size == CONN_SIZE_UNKNOWN || final_size <= known)
+        return;
+    count_received(s, final_size - known);
+    tell_lane_consumed(s, final_size - known);
+}
+
 void h3_stream_join(struct h3_stream *s, struct h3_lane *l)
 {
     h3_lane_enter(l, s);
+    if (s->received > 0)
+        ops_of(s)->lane_received(l->user, s->received);
+    tell_lane_consumed(s, s->received - s->uncredited);
 }
 
 void h3_stream_set_user(struct h3_stream *s, void *stream_user)
@@ -223,6 +250,7 @@ void h3_stream_consumed(struct h3_stream *s, size_t len)
     s->uncredited -= len;
     if (len == 0 || s->h3->dead)
         return;
+    tell_lane_consumed(s, len);
     conn_stream_consumed(s->h3->conn, s->id, len);
     h3_touch(s->h3);
 }
@@ -239,6 +267,8 @@ static void end_life(struct h3_stream *s)
     h3_stream_consumed(s, s->uncredited);
     if (!s->local && !h->dead) {
         conn_stream_slot_free(h->conn, s->id);
+        if (s->lane && s->lane->user)
+            ops_of(s)->lane_slot_free(s->lane->user, s->unidirectional);
         h3_touch(h);
     }
     h3_stream_free(s);
@@ -338,6 +368,7 @@ void h3_stream_set_order(struct h3_stream *s, int64_t send_order)
 void h3_stream_take(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)
 {
     s->uncredited += len;
+    count_received(s, len);
     if (s->receive_over || s->released) {
         h3_stream_consumed(s, len);
         return;

@@ -87,6 +87,8 @@ static void conn_free(struct wt_conn *c)
 {
     struct env *env = c->host->env;
     drop_early(c);
+    if (c->h3)
+        wt_flow_fini(c);
     dgramq_fini(&c->early_datagrams);
     timer_stop(env->timers, &c->early_timer);
     timer_stop(env->timers, &c->linger_timer);
@@ -148,6 +150,14 @@ static void h3_stream_opened(void *user, struct h3_stream *h3, uint64_t session_
     wt_stream_arrived(user, h3, session_id, unidirectional);
 }
 
+static void h3_stream_lost(void *user, bool unidirectional)
+{
+    struct wt_conn *c = user;
+    struct wt_session *s;
+    LIST_FOREACH (s, &c->sessions, entry)
+        wt_flow_lost(s, unidirectional);
+}
+
 static void h3_streams_available(void *user, bool unidirectional)
 {
     struct wt_conn *c = user;
@@ -182,7 +192,23 @@ static void h3_datagram_received(void *user, uint64_t session_id, const uint8_t 
 
 static void h3_lane_starved(void *lane_user)
 {
-    (void)lane_user; /* lanes have no limits yet */
+    wt_flow_starved(lane_user);
+}
+
+static void h3_lane_received(void *lane_user, uint64_t len)
+{
+    if (!wt_flow_received(lane_user, len))
+        wt_session_violated(lane_user);
+}
+
+static void h3_lane_consumed(void *lane_user, uint64_t len)
+{
+    wt_flow_consumed(lane_user, len);
+}
+
+static void h3_lane_slot_free(void *lane_user, bool unidirectional)
+{
+    wt_flow_slot_free(lane_user, unidirectional);
 }
 
 static void h3_datagram_max_changed(void *user)
@@ -223,12 +249,16 @@ const struct h3_ops wt_h3_ops = {
     .request_failed = h3_request_failed,
     .request_closed = h3_request_closed,
     .stream_opened = h3_stream_opened,
+    .stream_lost = h3_stream_lost,
     .stream_received = wt_stream_received,
     .stream_reset = wt_stream_peer_reset,
     .stream_stopped = wt_stream_peer_stopped,
     .stream_acked = wt_stream_was_acked,
     .streams_available = h3_streams_available,
     .lane_starved = h3_lane_starved,
+    .lane_received = h3_lane_received,
+    .lane_consumed = h3_lane_consumed,
+    .lane_slot_free = h3_lane_slot_free,
     .datagram_received = h3_datagram_received,
     .datagram_max_changed = h3_datagram_max_changed,
     .goaway_received = h3_goaway_received,
@@ -276,6 +306,8 @@ struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
                 .keep_alive_ns = config->keep_alive_ns,
                 .handshake_timeout_ns = config->handshake_timeout_ns,
             },
+        .max_streams_bidi = config->max_streams_bidi * (config->connection_sessions + 1),
+        .session = wt_flow_first(config),
         .max_header_bytes = config->max_header_bytes,
         .stream_send_limit = config->stream_send_limit,
         .datagram_queue = config->datagram_queue,
@@ -382,5 +414,16 @@ struct wt_session *wt_connect(struct wt_host *h, const struct sockaddr *remote,
     struct wt_session *s = wt_session_new(c, WT_CONNECTING);
     s->user = user;
     s->wish = wish_new(authority, path, headers, count);
+    return s;
+}
+
+struct wt_session *wt_connect_beside(struct wt_session *other, const char *authority,
+                                     const char *path, void *user)
+{
+    struct wt_session *s = wt_session_new(other->conn, WT_CONNECTING);
+    s->user = user;
+    s->wish = wish_new(authority, path, NULL, 0);
+    if (h3_is_ready(other->conn->h3))
+        wt_session_ask(s);
     return s;
 }

@@ -45,8 +45,11 @@ struct wt_config {
     size_t stream_send_limit; /* bytes one stream may hold for the client: hard */
     size_t datagram_queue;    /* datagrams waiting for the client, per session */
     uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
-    size_t early_streams;     /* streams kept per connection before their session is known */
-    size_t max_header_bytes;  /* of a request; beyond it 431 */
+    /* Sessions that a connection may carry at a time, where the client has flow control for
+     * sessions; else it is one. With 1 there is no such flow control. */
+    size_t connection_sessions;
+    size_t early_streams;    /* streams kept per connection before their session is known */
+    size_t max_header_bytes; /* of a request; beyond it 431 */
     uint64_t idle_timeout_ns;
     uint64_t keep_alive_ns;
     uint64_t handshake_timeout_ns;
@@ -137,6 +140,10 @@ void wt_host_free(struct wt_host *h);
 struct wt_session *wt_connect(struct wt_host *h, const struct sockaddr *remote,
                               socklen_t remote_len, const char *authority, const char *path,
                               const struct header *headers, size_t count, void *user);
+
+/* Client: asks for one more session on the connection of another. */
+struct wt_session *wt_connect_beside(struct wt_session *other, const char *authority,
+                                     const char *path, void *user);
 
 void wt_session_set_user(struct wt_session *s, void *user);
 /* Accepts with a 2xx status; headers go out verbatim and in order. */

@@ -4,6 +4,7 @@
  *     wt.c          the host, connections, and what arrives before its session
  *     wt_session.c  a session's life: request, accept, capsules, close, abort
  *     wt_stream.c   a session's streams
+ *     wt_flow.c     a session's flow control
  */
 #ifndef FRONT_WT_INTERNAL_H
 #define FRONT_WT_INTERNAL_H
@@ -14,6 +15,8 @@
 #include "base/recvq.h"
 #include "base/timers.h"
 #include "base/turn.h"
+#include "base/varint.h"
+#include "base/window.h"
 #include "front/capsule.h"
 #include "front/h3.h"
 #include "front/wt.h"
@@ -47,6 +50,9 @@ struct wt_conn {
     TAILQ_ENTRY(wt_conn) entry;
     struct turn_grave grave;
     struct wt_session_list sessions;
+    size_t flows;          /* of the sessions, those with flow control of their own */
+    size_t flows_provided; /* so many sessions' streams are granted */
+    uint64_t spare_window; /* granted and paid for, of sessions that have ended */
 
     struct wt_stream_list early; /* streams whose session is not known yet */
     size_t early_count;
@@ -67,10 +73,31 @@ enum wt_state {
     WT_STATES
 };
 
+/* See wt_flow.c; [unidirectional] */
+struct wt_flow {
+    bool is_on;
+    struct window window;
+    /* What the peer has sent and opened, what of it is done with, and the limits it was told. */
+    uint64_t received, consumed, max_data;
+    uint64_t opened[2], slots_free[2], max_streams[2];
+    /* The peer's limits, and what we have opened (what was sent, the lane counts). */
+    uint64_t peer_max_data;
+    uint64_t peer_max_streams[2], own_opened[2];
+    /* The limits at which we said that we are blocked; + 1, so that 0 is none. */
+    uint64_t said_data_blocked, said_streams_blocked[2];
+    bool lifted[3]; /* Safari: data, streams of both kinds */
+};
+
+enum wt_flow_result { WT_FLOW_FINE, WT_FLOW_VIOLATED, WT_FLOW_MALFORMED };
+
+#define WT_FLOW_FIRST_WINDOW (128 * 1024)
+
 struct wt_session {
     struct wt_conn *conn;
     struct h3_request *request; /* NULL once QUIC has finished with it */
     struct h3_lane *lane;
+    struct wt_flow flow;
+    bool is_told; /* its holder knows of it */
     uint64_t id;
     void *user;
     LIST_ENTRY(wt_session) entry;
@@ -131,6 +158,34 @@ void wt_session_datagram(struct wt_session *s, const uint8_t *data, size_t len);
 /* Ends it, whatever its state: the connection is gone. */
 void wt_session_lost(struct wt_session *s, const struct conn_end *end);
 void wt_wish_free(struct wt_wish *w);
+
+/* The peer broke a limit of the session's flow control. */
+void wt_session_violated(struct wt_session *s);
+
+/* wt_flow.c */
+/* What every session begins with, as SETTINGS announce it. */
+struct h3_limits wt_flow_first(const struct wt_config *config);
+/* How many sessions the connection may carry at a time. */
+size_t wt_flow_sessions(const struct wt_conn *c);
+/* The SETTINGS are in. False if there is no memory for the session's window. */
+bool wt_flow_begin(struct wt_session *s);
+void wt_flow_end(struct wt_session *s);
+/* All sessions have ended. */
+void wt_flow_fini(struct wt_conn *c);
+/* The peer's doings; false if it may not. */
+bool wt_flow_received(struct wt_session *s, uint64_t len);
+bool wt_flow_opened(struct wt_session *s, bool unidirectional);
+void wt_flow_consumed(struct wt_session *s, uint64_t len);
+void wt_flow_slot_free(struct wt_session *s, bool unidirectional);
+/* A stream of the peer's that may have been this session's, and is no more. */
+void wt_flow_lost(struct wt_session *s, bool unidirectional);
+/* Tells the peer what it could not be told before the session was open. */
+void wt_flow_replenish(struct wt_session *s);
+/* Our own. */
+bool wt_flow_may_open(struct wt_session *s, bool unidirectional);
+void wt_flow_own_opened(struct wt_session *s, bool unidirectional);
+void wt_flow_starved(struct wt_session *s);
+enum wt_flow_result wt_flow_capsule(struct wt_session *s, const struct capsule *c);
 
 /* wt_stream.c */
 void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session_id,

@@ -80,6 +80,7 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
     turn_untouch(env_of(s)->turn, &s->deliver);
     while ((st = TAILQ_FIRST(&s->streams)) != NULL)
         wt_stream_kill(st, wire_code);
+    wt_flow_end(s);
     h3_lane_release(s->lane);
     dgramq_fini(&s->early_datagrams);
     if (s->request)
@@ -88,7 +89,8 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
     wt_conn_forget_session(s);
     if (fault_reach(end->fault) == FAULT_OF_SESSION) /* others are counted where they happened */
         report_count(env_of(s), end->fault);
-    s->conn->host->ops->closed(s->user, end);
+    if (s->is_told)
+        s->conn->host->ops->closed(s->user, end);
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
 }
 
@@ -123,12 +125,19 @@ static void finish_fault(struct wt_session *s, enum fault fault, uint64_t wire_c
     finish(s, WT_SESSION_GONE, &(struct wt_end){.by = WT_BY_FAULT, .fault = fault});
 }
 
+void wt_session_violated(struct wt_session *s)
+{
+    if (s->state != WT_ENDED)
+        finish_fault(s, FAULT_FLOW_CONTROL, WT_FLOW_CONTROL_ERROR);
+}
+
 /* The peer ended it in an orderly way: answered with FIN, and its streams go. */
 static void finish_by_peer(struct wt_session *s, struct wt_code code, const char *reason,
                            size_t reason_len)
 {
     if (s->state == WT_CLOSING) {
-        conn_hold(h3_conn(s->conn->h3), CLOSE_HOLD_NS);
+        if (LIST_FIRST(&s->conn->sessions) == s && !LIST_NEXT(s, entry)) /* no browser has two */
+            conn_hold(h3_conn(s->conn->h3), CLOSE_HOLD_NS);
         finish_own_close(s, true, FAULT_NONE);
         return;
     }
@@ -225,6 +234,7 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
     struct stats *stats = c->host->env->stats;
     s->conn = c;
     s->state = state;
+    s->is_told = state == WT_CONNECTING;
     s->lane = h3_lane_new(c->h3, s);
     TAILQ_INIT(&s->streams);
     dgramq_init(&s->early_datagrams, EARLY_DATAGRAMS, EARLY_DATAGRAM_BYTES, &stats->datagrams,
@@ -260,6 +270,15 @@ static void take_early_datagrams(struct wt_session *s)
     }
 }
 
+static size_t count_sessions(const struct wt_conn *c)
+{
+    const struct wt_session *s;
+    size_t count = 0;
+    LIST_FOREACH (s, &c->sessions, entry)
+        count++;
+    return count;
+}
+
 void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct h3_head *head)
 {
     c->host->env->stats->sessions_requested++;
@@ -268,18 +287,22 @@ void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct 
         refuse_request(c, r, fault, H3_MESSAGE_ERROR);
         return;
     }
-    struct wt_session *other;
-    LIST_FOREACH (other, &c->sessions, entry) {
-        if (other->state == WT_ENDED)
-            continue;
+    if (count_sessions(c) >= wt_flow_sessions(c)) {
         refuse_request(c, r, FAULT_SECOND_SESSION, H3_REQUEST_REJECTED);
         return;
     }
     struct wt_session *s = wt_session_new(c, WT_REQUESTED);
     s->request = r;
     s->id = h3_request_id(r);
+    if (!wt_flow_begin(s)) {
+        refuse_request(c, r, FAULT_MEMORY_SESSION, H3_REQUEST_REJECTED);
+        finish(s, WT_BUFFERED_STREAM_REJECTED, &(struct wt_end){.by = WT_BY_LOCAL});
+        return;
+    }
     h3_request_set_user(r, s);
     wt_stream_adopt(s);
+    if (s->state == WT_ENDED) /* its early streams were too many already */
+        return;
     take_early_datagrams(s);
     struct wt_request request = {
         .scheme = head->scheme,
@@ -293,6 +316,7 @@ void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct 
     };
     conn_addresses(h3_conn(c->h3), &request.local, &request.remote);
     conn_tls_info(h3_conn(c->h3), &request.tls_version, &request.cipher_suite);
+    s->is_told = true;
     c->host->ops->requested(c->host->user, s, &request);
 }
 
@@ -301,6 +325,7 @@ static void become_open(struct wt_session *s)
     move(s, WT_OPEN);
     conn_keep_alive(h3_conn(s->conn->h3), true);
     s->delivering = true;
+    wt_flow_replenish(s);
     turn_touch(env_of(s)->turn, &s->deliver);
 }
 
@@ -347,7 +372,10 @@ void wt_session_ask(struct wt_session *s)
 {
     struct wt_wish *w = s->wish;
     s->wish = NULL;
-    s->request = h3_request_open(s->conn->h3, w->authority, w->path, w->headers, w->count, s);
+    bool has_room = wt_flow_begin(s);
+    s->request = !has_room
+                     ? NULL
+                     : h3_request_open(s->conn->h3, w->authority, w->path, w->headers, w->count, s);
     wt_wish_free(w);
     if (!s->request) {
         finish(s, WT_SESSION_GONE, &(struct wt_end){.by = WT_BY_FAULT, .fault = FAULT_QUIC});
@@ -386,6 +414,14 @@ static void take_close(struct wt_session *s, const struct capsule *c, bool more)
     h3_request_seal(s->request, more);
 }
 
+static void take_flow(struct wt_session *s, enum wt_flow_result result)
+{
+    if (result == WT_FLOW_VIOLATED)
+        wt_session_violated(s);
+    else if (result == WT_FLOW_MALFORMED)
+        finish_fault(s, FAULT_CAPSULE, H3_MESSAGE_ERROR);
+}
+
 static void take_capsule(struct wt_session *s, const struct capsule *c, bool more)
 {
     switch (c->type) {
@@ -397,6 +433,9 @@ static void take_capsule(struct wt_session *s, const struct capsule *c, bool mor
         break;
     case CAPSULE_DATAGRAM:
         wt_session_datagram(s, c->payload, c->len);
+        break;
+    default:
+        take_flow(s, wt_flow_capsule(s, c));
         break;
     }
 }

@@ -87,11 +87,18 @@ static void keep_early(struct wt_conn *c, struct wt_stream *st)
     TAILQ_INSERT_TAIL(&c->early, st, entry);
 }
 
+static void join(struct h3_stream *h3, struct wt_session *s)
+{
+    if (s)
+        h3_stream_join(h3, s->lane);
+}
+
 void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session_id,
                        bool unidirectional)
 {
     struct wt_session *s = wt_session_find(c, session_id);
-    if (wt_conn_has_ended(c, session_id) || (s && s->state >= WT_CLOSING)) {
+    if (s ? s->state >= WT_CLOSING : wt_conn_has_ended(c, session_id)) {
+        join(h3, s); /* it counts in the peer's view, too */
         refuse(c, h3, FAULT_SESSION_GONE, WT_SESSION_GONE);
         return;
     }
@@ -99,7 +106,13 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         refuse(c, h3, FAULT_TOO_MANY_EARLY, WT_BUFFERED_STREAM_REJECTED);
         return;
     }
+    if (s && !wt_flow_opened(s, unidirectional)) {
+        refuse(c, h3, FAULT_SESSION_GONE, WT_SESSION_GONE);
+        wt_session_violated(s);
+        return;
+    }
     if (!budget_reserve(memory_of(c), STREAM_COST, BUDGET_NEED)) {
+        join(h3, s);
         refuse(c, h3, FAULT_MEMORY_STREAM, WT_BUFFERED_STREAM_REJECTED);
         return;
     }
@@ -113,8 +126,8 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         keep_early(c, st);
         return;
     }
-    h3_stream_join(h3, s->lane);
     TAILQ_INSERT_TAIL(&s->streams, st, entry);
+    h3_stream_join(h3, s->lane);
     if (s->state == WT_OPEN && !s->delivering)
         wt_stream_deliver(st);
 }
@@ -128,8 +141,13 @@ void wt_stream_adopt(struct wt_session *s)
             continue;
         unlink_stream(st);
         st->session = s;
-        h3_stream_join(st->h3, s->lane);
         TAILQ_INSERT_TAIL(&s->streams, st, entry);
+        if (!wt_flow_opened(s, st->unidirectional))
+            wt_session_violated(s);
+        else
+            h3_stream_join(st->h3, s->lane); /* which may end the session as well */
+        if (s->state == WT_ENDED)
+            return;
     }
 }
 
@@ -210,12 +228,15 @@ void wt_stream_was_acked(void *stream_user, size_t len, bool all)
 struct wt_stream *wt_stream_open(struct wt_session *s, bool unidirectional, void *stream_user)
 {
     assert(s->state == WT_OPEN);
+    if (!wt_flow_may_open(s, unidirectional))
+        return NULL;
     struct wt_stream *st = stream_new(s->conn, unidirectional);
     st->h3 = h3_stream_open(s->lane, s->id, unidirectional, st);
     if (!st->h3) {
         free(st);
         return NULL;
     }
+    wt_flow_own_opened(s, unidirectional);
     budget_charge(memory_of(s->conn), STREAM_COST); /* the client's limit bounds it */
     st->session = s;
     st->session_id = s->id;

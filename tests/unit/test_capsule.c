@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/varint.h"
 #include "cmocka_all.h"
 #include "front/capsule.h"
 #include "front/h3_settings.h"
@@ -73,16 +74,58 @@ static void unknown_and_grease_are_skipped(void **state)
     (void)state;
     struct capsule c;
     for (size_t step = 1; step < 20; step++) {
-        /* GREASE 0x40, GREASE 0x17 with three bytes, MAX_DATA, DRAIN, CLOSE(0, "") */
+        /* GREASE 0x40, GREASE 0x17 with three bytes, one above those of flow control, DRAIN,
+         * CLOSE(0, "") */
         assert_int_equal(read_all("404000"
                                   "1703616263"
-                                  "990b4d3d0480800000"
+                                  "990b4d450480800000"
                                   "800078ae00"
                                   "68430400000000",
                                   step, &c),
                          2);
         assert_int_equal(c.type, CAPSULE_CLOSE);
     }
+}
+
+static void flow_control_is_read_and_written(void **state)
+{
+    static const struct {
+        const char *hex;
+        uint64_t type, number;
+    } rows[] = {
+        {"990b4d3d0480800000", CAPSULE_MAX_DATA, 8 << 20},
+        {"990b4d3d08ffffffffffffffff", CAPSULE_MAX_DATA, VARINT_MAX},
+        {"990b4d3f024064", CAPSULE_MAX_STREAMS_BIDI, 100},
+        {"990b4d40024064", CAPSULE_MAX_STREAMS_UNI, 100},
+        {"990b4d3f08d000000000000000", CAPSULE_MAX_STREAMS_BIDI, UINT64_C(1) << 60},
+        {"990b4d410100", CAPSULE_DATA_BLOCKED, 0},
+        {"990b4d430100", CAPSULE_STREAMS_BLOCKED_BIDI, 0},
+        {"990b4d440100", CAPSULE_STREAMS_BLOCKED_UNI, 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        uint8_t to[CAPSULE_HEAD_MAX + 8], want[64];
+        struct capsule c;
+        uint64_t number;
+        for (size_t step = 1; step < 16; step++) {
+            assert_int_equal(read_all(rows[i].hex, step, &c), 1);
+            assert_int_equal(c.type, rows[i].type);
+        }
+        size_t len = unhex(rows[i].hex, want);
+        c.payload = want + 5;
+        assert_true(capsule_is_flow(c.type));
+        assert_true(capsule_read_number(&c, &number));
+        assert_int_equal(number, rows[i].number);
+        c.len--; /* cut, or nothing at all */
+        assert_false(capsule_read_number(&c, &number));
+        c.len += 2; /* something after it */
+        assert_false(capsule_read_number(&c, &number));
+        assert_int_equal(capsule_write_number(to, rows[i].type, rows[i].number), len);
+        assert_memory_equal(to, want, len);
+    }
+    assert_false(capsule_is_flow(CAPSULE_CLOSE));
+    assert_false(capsule_is_flow(0x190b4d3c));
+    assert_false(capsule_is_flow(0x190b4d45));
 }
 
 static void illegal_lengths_are_refused(void **state)
@@ -93,6 +136,7 @@ static void illegal_lengths_are_refused(void **state)
     assert_int_equal(read_all("68434405", 1, &c), -1);     /* CLOSE with a reason of 1025 */
     assert_int_equal(read_all("800078ae0100", 1, &c), -1); /* DRAIN with a payload */
     assert_int_equal(read_all("6843ffffffffffffffff", 1, &c), -1);
+    assert_int_equal(read_all("990b4d3d11", 1, &c), -1);   /* MAX_DATA of 17 bytes */
     assert_int_equal(read_all("684304000000", 1, &c), -2); /* cut */
 }
 
@@ -168,6 +212,13 @@ static void settings_of_every_client_are_read(void **state)
         {"Chrome",
          "00041901800100000680004000074064330180ffd27701ab60374201",
          {.datagrams = true, .wt_draft02 = true}},
+        {"pywebtransport",
+         "000423018001000006800100000710080133016b6180a000006b6440646b654064ac7cf00001",
+         {.datagrams = true,
+          .wt_draft15 = true,
+          .connect_protocol = true,
+          .wt_max_data = 10 << 20,
+          .wt_max_streams = {100, 100}}},
         {"Chrome 114",
          "00042501800100000680004000074064330180ffd27701ab60374201c000000108fab0e19b197a7b",
          {.datagrams = true, .wt_draft02 = true}},
@@ -177,7 +228,11 @@ static void settings_of_every_client_are_read(void **state)
         {"Safari 26.4",
          "00042d017fff0740643301c000001d1e6bb27c00c0000000c671706a0194e9cd29016b61808000006b6440646"
          "b654064",
-         {.datagrams = true, .wt_draft07 = true, .wt_draft14 = true}},
+         {.datagrams = true,
+          .wt_draft07 = true,
+          .wt_draft14 = true,
+          .wt_max_data = 8 << 20,
+          .wt_max_streams = {100, 100}}},
         {"webtransport-go 0.12", "0004073301ac7cf00001", {.datagrams = true, .wt_draft15 = true}},
         {"wtransport",
          "0004160100070008013301ab60374201c0000000c671706a01",
@@ -225,6 +280,15 @@ static void server_settings_are_as_the_vectors_say(void **state)
                     "00041d0150000740640801330180ffd27701ab60374201c0000000c671706a01");
     writes_settings(&(struct h3_settings_own){.is_server = true, .wt_draft15 = true}, /* A+ */
                     "0004220150000740640801330180ffd27701ab60374201c0000000c671706a01ac7cf00001");
+    writes_settings(&(struct h3_settings_own){.is_server = true, /* and limits of sessions */
+                                              .wt_draft15 = true,
+                                              .wt_max_data = 131072,
+                                              .wt_max_streams = {1000, 1001}},
+                    "0004300150000740640801330180ffd27701ab60374201c0000000c671706a01ac7cf00001"
+                    "6b61800200006b6443e96b6543e8");
+    struct h3_settings_own most = {true, true, VARINT_MAX, {VARINT_MAX, VARINT_MAX}};
+    uint8_t to[H3_SETTINGS_STREAM_MAX];
+    assert_in_range(h3_settings_write(to, &most), 1, sizeof(to));
 }
 
 int main(void)
@@ -232,6 +296,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(close_comes_whole_however_cut),
         cmocka_unit_test(unknown_and_grease_are_skipped),
+        cmocka_unit_test(flow_control_is_read_and_written),
         cmocka_unit_test(illegal_lengths_are_refused),
         cmocka_unit_test(reason_must_be_utf8),
         cmocka_unit_test(writes_what_the_vectors_say),

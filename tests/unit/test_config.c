@@ -75,6 +75,7 @@ static const struct {
     ROW("app-session-window", "2M", 2 << 20, "1", "2G"),
     ROW("app-stream-window", "65536", 65536, "1K", "1.5M"),
     ROW("max-pending-streams", "1", 1, "0", "1000001"),
+    ROW("connection-sessions", "1", 1, "0", "1001"),
     ROW("early-streams", "0", 0, "10001", "-5"),
     ROW("max-frame", "2M", 2 << 20, "1K", "1G", "18446744073709551616", "17179869184G"),
     ROW("datagram-queue", "1", 1, "0", "65537"),
