@@ -3,13 +3,13 @@
 import pytest
 from aioquic.buffer import Buffer
 
-from support.rawclient import SETTINGS
+from support.rawclient import SETTINGS, RawClient
 from support.scene import Scene
 
 SERVER_CONTROL = 3  # the first unidirectional stream of the server's
 GREASE = 0x3A3A     # RFC 8701
 PROFILE_A = {0x01: 4096, 0x07: 100, 0x08: 1, 0x33: 1, 0xFFD277: 1, 0x2B603742: 1, 0xC671706A: 1}
-DRAFT15 = {0x2C7CF000: 1}
+DRAFT15 = {0x2C7CF000: 1, 0x2B61: 131072, 0x2B64: 1000, 0x2B65: 1000}
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +57,18 @@ def test_all_others_hear_of_draft_15(scene, extensions):
     scene.serves(client)
 
 
+def test_one_session_for_each_connection_needs_no_limits(world):
+    _, proxy = world.start(arguments=("--connection-sessions", "1"))
+    client = RawClient(proxy.port)
+    client.hello()
+    assert announced(client) == PROFILE_A | {0x2C7CF000: 1}
+    client.close()
+
+
 def test_the_log_names_the_dialect(scene):
     client = scene.connect(hello=False)
     client.hello(settings=((0x33, 1), (0x2C7CF000, 1)))
     asked = client.connect(protocol=b"webtransport-h3")
     scene.session_of(client).accept()
     assert asked.wait_status() == 200
-    line = [line for line in scene.proxy.log().splitlines() if "event=session.opened" in line][-1]
-    assert "draft=draft15" in line.split()
+    scene.proxy.wait_log("session.opened", draft="draft15")

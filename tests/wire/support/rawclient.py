@@ -115,6 +115,22 @@ class RawStream:
 
     # a CONNECT stream
 
+    def capsules(self):
+        """[(type, payload)] of the whole capsules that came."""
+        buf, found = Buffer(data=self.body()), []
+        try:
+            while not buf.eof():
+                kind = buf.pull_uint_var()
+                found.append((kind, buf.pull_bytes(buf.pull_uint_var())))
+        except BufferReadError:
+            pass
+        return found
+
+    def numbers(self, kind):
+        """What the capsules of this type said."""
+        return [Buffer(data=payload).pull_uint_var()
+                for got, payload in self.capsules() if got == kind]
+
     def capsule(self, kind, value=b"", end=False):
         return self.send(frame(DATA, capsule(kind, value)), end)
 
