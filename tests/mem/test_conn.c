@@ -196,6 +196,34 @@ static void a_lost_close_is_said_again(void **state)
     pair_free(&pair);
 }
 
+/* The address may be a victim's: a short packet earns no long answer (RFC 9000, section 8.1). */
+static void a_close_is_no_more_than_three_times_what_asks_for_it(void **state)
+{
+    struct pair pair;
+    uint8_t bytes[100] = {0x40};
+    struct packet p = {.data = bytes};
+    ngtcp2_cid ids[16];
+    (void)state;
+    pair_setup(&pair, 1);
+    world_run_for(pair.w, NS_PER_S);
+    assert_in_range(ngtcp2_conn_get_scid(pair.server.conn->quic, ids), 1, 16);
+    memcpy(bytes + 1, ids[0].data, ENDPOINT_CID_LEN);
+    conn_close(pair.server.conn, 0x107,
+               "a reason of more than a hundred and twenty bytes, "
+               "so that three times the shortest packet of a client's "
+               "is less than the packet which says it");
+    assert_true(pair_run_until(&pair, server_closed, NS_PER_S));
+    const struct stats *stats = world_env(pair.server.host)->stats;
+    uint64_t sent = stats->packets_sent;
+    p.len = 21;
+    endpoint_receive(world_endpoint(pair.server.host), &p);
+    assert_int_equal(stats->packets_sent, sent);
+    p.len = 100;
+    endpoint_receive(world_endpoint(pair.server.host), &p);
+    assert_int_equal(stats->packets_sent, sent + 1);
+    pair_free(&pair);
+}
+
 /* The server has forgotten everything but its key. */
 static void a_stateless_reset_ends_it(void **state)
 {
@@ -222,6 +250,12 @@ static bool server_got_200000(struct pair *pair)
     return f->exists && f->fin_received && f->received == 200000;
 }
 
+static bool client_got_200000(struct pair *pair)
+{
+    struct flow *f = &pair->client.flows[3];
+    return f->exists && f->fin_received && f->received == 200000;
+}
+
 /* New keys need no TLS session, which a server has freed by then. */
 static void keys_can_be_updated(void **state)
 {
@@ -237,6 +271,11 @@ static void keys_can_be_updated(void **state)
     flow_send(flow_open(&pair.client, true), 200000);
     assert_int_equal(ngtcp2_conn_initiate_key_update(pair.client.conn->quic, world_now(pair.w)), 0);
     assert_true(pair_run_until(&pair, server_got_200000, 10 * NS_PER_S));
+    /* as ngtcp2 does by itself before a key has sealed too much */
+    world_run_for(pair.w, NS_PER_S);
+    assert_int_equal(ngtcp2_conn_initiate_key_update(pair.server.conn->quic, world_now(pair.w)), 0);
+    flow_send(flow_open(&pair.server, true), 200000);
+    assert_true(pair_run_until(&pair, client_got_200000, 10 * NS_PER_S));
     pair_free(&pair);
 }
 
@@ -364,6 +403,7 @@ int main(void)
         cmocka_unit_test(silence_ends_it),
         cmocka_unit_test(keep_alive_prevents_that),
         cmocka_unit_test(a_lost_close_is_said_again),
+        cmocka_unit_test(a_close_is_no_more_than_three_times_what_asks_for_it),
         cmocka_unit_test(a_stateless_reset_ends_it),
         cmocka_unit_test(keys_can_be_updated),
         cmocka_unit_test(a_moving_client_is_followed),
