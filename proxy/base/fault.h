@@ -43,6 +43,10 @@ enum fault_reach {
       "there was no memory left for another connection")                                           \
     X(TOO_MANY_HANDSHAKES, "too_many_handshakes", CONNECTION,                                      \
       "the limit of unfinished handshakes is reached")                                             \
+    X(CLIENT_CONNECTIONS, "client_connections", CONNECTION,                                        \
+      "the client's address has as many connections as one may have")                              \
+    X(CLIENT_CONNECTION_RATE, "client_connection_rate", CONNECTION,                                \
+      "the client's address opens connections faster than one may")                                \
     X(FALSE_PROOF, "false_proof", CONNECTION,                                                      \
       "the client's proof of its address is false or too old")                                     \
     /* connection: front/h3*.c */                                                                  \
@@ -95,6 +99,10 @@ enum fault_reach {
     X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
     X(MEMORY_SESSION, "memory_session", SESSION, "there was no memory left for another session")   \
     X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
+    X(CLIENT_SESSIONS, "client_sessions", SESSION,                                                 \
+      "the client's address has as many sessions as one may have")                                 \
+    X(CLIENT_SESSION_RATE, "client_session_rate", SESSION,                                         \
+      "the client's address opens sessions faster than one may")                                   \
     X(DRAINING, "draining", SESSION, "the proxy is shutting down and takes no new sessions")       \
     /* process */                                                                                  \
     X(SOCKET, "socket", PROCESS, "the operating system refused a socket operation")
