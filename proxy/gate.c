@@ -46,6 +46,9 @@ unsigned gate_status(enum fault fault)
     case FAULT_ORIGIN:
     case FAULT_NO_ORIGIN:
         return 403;
+    case FAULT_CLIENT_SESSIONS:
+    case FAULT_CLIENT_SESSION_RATE:
+        return 429; /* RFC 6585, section 4 */
     default:
         return 503;
     }

@@ -32,8 +32,8 @@ struct gate_rules {
 
 /* FAULT_NONE, FAULT_ORIGIN or FAULT_NO_ORIGIN. */
 enum fault gate_check(const struct gate_rules *rules, const struct header *headers, size_t count);
-/* The status with which these faults, those of gate_admit, and FAULT_HOST and FAULT_NO_ROUTE are
- * answered. */
+/* The status with which these faults, those of gate_admit, of clients, FAULT_HOST and
+ * FAULT_NO_ROUTE are answered. */
 unsigned gate_status(enum fault fault);
 
 void gate_init(struct gate *g, size_t max);

@@ -56,6 +56,30 @@ static struct wt_config wt_config_of(const struct config *c, struct tls_context 
                               .close_timeout_ns = c->close_timeout};
 }
 
+enum { BURST_SECONDS = 5 };
+
+static uint64_t share_of(uint64_t all, unsigned workers)
+{
+    return (all + workers - 1) / workers;
+}
+
+static struct clients_limit clients_limit_of(uint64_t most, uint64_t per_second, unsigned workers)
+{
+    return (struct clients_limit){.most = (size_t)share_of(most, workers),
+                                  .per_second = share_of(per_second, workers),
+                                  .burst = BURST_SECONDS * share_of(per_second, workers)};
+}
+
+static struct clients_config clients_config_of(const struct config *c, unsigned workers)
+{
+    return (struct clients_config){
+        .limits = {[CLIENTS_CONNECTION] =
+                       clients_limit_of(c->client_connections, c->client_connection_rate, workers),
+                   [CLIENTS_SESSION] =
+                       clients_limit_of(c->client_sessions, c->client_session_rate, workers)},
+        .ipv6_prefix = (unsigned)c->client_ipv6_prefix};
+}
+
 /* --- applications --- */
 
 static struct upstream_config upstream_config_of(const struct config *c,
@@ -104,7 +128,7 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
                   .path_prefix = r->path_prefix},
         .upstream = r->backend_index,
         .root_path = r->root_path,
-        .max_sessions = (size_t)((r->max_sessions + workers - 1) / workers),
+        .max_sessions = (size_t)share_of(r->max_sessions, workers),
         .rules = {.origins = r->origins.at,
                   .origin_count = r->origins.count,
                   .require_origin = r->require_origin},
@@ -144,6 +168,7 @@ void plan_init(struct plan *p, const struct config *config, const struct plan_sh
                                       .max_sessions = share->max_sessions};
     to->drain_timeout_ns = config->drain_timeout;
     to->memory = share->memory;
+    to->clients = clients_config_of(config, share->workers);
 }
 
 void plan_fini(struct plan *p)

@@ -241,6 +241,7 @@ static void wt_closed(void *user, const struct wt_end *end)
         return;
     s->wt = NULL;
     s->relay->inside[s->route - s->relay->config.routes]--;
+    session_leave(s->relay, &s->visitor);
     gate_linger(&s->relay->gate);
     streams_forget_wt(s);
     decide_by_client(s, end);
@@ -486,7 +487,8 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
 {
     struct relay *r = host_user;
     const struct relay_route *route = NULL;
-    enum fault fault = session_admit(r, request, &route);
+    struct client *visitor = NULL;
+    enum fault fault = session_admit(r, request, &route, &visitor);
     if (fault != FAULT_NONE) {
         session_refuse(r, wt, request, fault);
         return;
@@ -495,9 +497,11 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     if (!s) {
         gate_linger(&r->gate);
         gate_leave(&r->gate);
+        session_leave(r, &visitor);
         session_refuse(r, wt, request, FAULT_MEMORY_SESSION);
         return;
     }
+    s->visitor = visitor;
     wt_session_set_user(wt, s);
     describe_client(s, request);
     if (!scope_build(s, request)) {

@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "base/clients.h"
 #include "base/log.h"
 #include "relay_internal.h"
 
@@ -52,7 +53,7 @@ static enum fault find_route(const struct relay *r, const struct wt_request *req
 }
 
 enum fault session_admit(struct relay *r, const struct wt_request *request,
-                         const struct relay_route **route)
+                         const struct relay_route **route, struct client **client)
 {
     enum fault fault = find_route(r, request, route);
     if (fault != FAULT_NONE)
@@ -61,5 +62,19 @@ enum fault session_admit(struct relay *r, const struct wt_request *request,
     fault = gate_check(&(*route)->rules, request->headers, request->header_count);
     if (fault == FAULT_NONE && most && r->inside[*route - r->config.routes] >= most)
         fault = FAULT_TOO_MANY_SESSIONS;
-    return fault == FAULT_NONE ? gate_admit(&r->gate) : fault;
+    if (fault == FAULT_NONE && r->env->clients)
+        *client = clients_enter(r->env->clients, (const struct sockaddr *)&request->remote,
+                                CLIENTS_SESSION, &fault);
+    if (fault == FAULT_NONE)
+        fault = gate_admit(&r->gate);
+    if (fault != FAULT_NONE)
+        session_leave(r, client);
+    return fault;
+}
+
+void session_leave(struct relay *r, struct client **client)
+{
+    if (*client)
+        clients_leave(r->env->clients, *client, CLIENTS_SESSION);
+    *client = NULL;
 }

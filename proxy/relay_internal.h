@@ -113,10 +113,11 @@ struct session {
     struct link *link;     /* NULL when the application's side is over */
     enum session_state state;
     struct session_end end;
-    char id[17];       /* for logs and the scope */
-    char client[64];   /* for logs */
-    char *path;        /* for logs */
-    const char *draft; /* of the client's; for logs */
+    char id[17];            /* for logs and the scope */
+    char client[64];        /* for logs */
+    struct client *visitor; /* as which it is counted; or NULL */
+    char *path;             /* for logs */
+    const char *draft;      /* of the client's; for logs */
     bool accepted;
     unsigned status; /* of a refusal, 0 without */
     uint8_t *scope;  /* until it is sent */
@@ -226,9 +227,12 @@ bool session_listens(const struct session *s);
 
 /* --- relay_admit.c --- */
 
-/* The route that the request takes, and a place inside the gate; or why not. */
+/* The route that the request takes, a place inside the gate, and as whom it is counted (NULL if
+ * nobody counts); or why not. */
 enum fault session_admit(struct relay *r, const struct wt_request *request,
-                         const struct relay_route **route);
+                         const struct relay_route **route, struct client **client);
+/* Is not counted any more. */
+void session_leave(struct relay *r, struct client **client);
 /* Answers a request for which there is no session. */
 void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
                     enum fault fault);

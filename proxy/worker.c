@@ -415,6 +415,7 @@ static void make_env(struct worker *w)
                           .memory = &w->memory};
     budget_init(&w->memory, NULL, w->config.memory, &w->stats.memory_bytes);
     tls_random(w->env.hash_key, sizeof(w->env.hash_key));
+    w->env.clients = clients_new(&w->env, &w->config.clients);
     timer_init(&w->drain_timer, drain_over, w);
     w->armed_ns = TIMERS_NEVER;
 }
@@ -504,6 +505,7 @@ struct worker *worker_new(const struct worker_config *config, const struct worke
     inbox_init(&w->inbox, FORWARDED_MAX, wake, w);
     if (make_loop(w, error, error_size) < 0) {
         inbox_fini(&w->inbox);
+        clients_free(w->env.clients);
         timers_free(w->env.timers);
         free(w);
         return NULL;
@@ -550,6 +552,7 @@ void worker_free(struct worker *w)
     (void)failed;
     close(w->timer_fd);
     inbox_fini(&w->inbox);
+    clients_free(w->env.clients);
     timers_free(w->env.timers);
     free(w);
 }

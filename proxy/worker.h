@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "back/upstream.h"
+#include "base/clients.h"
 #include "base/log.h"
 #include "base/stats.h"
 #include "front/endpoint.h"
@@ -44,6 +45,7 @@ struct worker_config {
     struct relay_config relay;
     uint64_t drain_timeout_ns;
     uint64_t memory; /* bytes that everything in it may hold and promise */
+    struct clients_config clients;
 };
 
 /* Called on the worker's thread. */

@@ -13,6 +13,7 @@
 #include "base/report.h"
 
 struct budget;
+struct clients;
 struct timers;
 struct turn;
 struct stats;
@@ -24,8 +25,9 @@ struct env {
     struct stats *stats;   /* counters and gauges of this worker */
     struct log *log;       /* where events are told */
     struct budget *memory; /* what this worker may hold and promise */
-    uint8_t hash_key[16];  /* random; for tables whose keys a peer chooses */
-    struct report report;  /* how often faults were told in the log; see report.h */
+    struct clients *clients; /* what each client address may have; NULL: no limits */
+    uint8_t hash_key[16];    /* random; for tables whose keys a peer chooses */
+    struct report report;    /* how often faults were told in the log; see report.h */
 };
 
 #endif

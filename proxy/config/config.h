@@ -84,7 +84,10 @@ struct config {
 
     uint64_t unproven_handshakes, max_handshakes; /* of each worker */
     uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
-    uint64_t memory;       /* of all workers together; 0: half of the machine's */
+    /* Of one client address; 0: no limit. */
+    uint64_t client_connections, client_connection_rate, client_sessions, client_session_rate;
+    uint64_t client_ipv6_prefix;
+    uint64_t memory; /* of all workers together; 0: half of the machine's */
     uint64_t connection_memory;
     uint64_t max_streams;
     uint64_t max_header;

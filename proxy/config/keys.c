@@ -128,6 +128,24 @@ const struct key keys[] = {
      RANGE(1, 10000000),
      .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "
                 "open files. Each worker takes its share."},
+    {KEY_NUMBER, ALL(client_connections), .option = "client-connections", .preset = "2048",
+     .word = "unlimited", RANGE(1, 10000000),
+     .meaning = "Connections at once from one client address; one more is refused. Each worker "
+                "takes its share, here and in the next three."},
+    {KEY_NUMBER, ALL(client_connection_rate), .option = "client-connection-rate", .preset = "500",
+     .word = "unlimited", RANGE(1, 1000000),
+     .meaning = "New connections a second from one client address, in the long run: after a quiet "
+                "time it may open as many as in five seconds at once."},
+    {KEY_NUMBER, ALL(client_sessions), .option = "client-sessions", .preset = "2048",
+     .word = "unlimited", RANGE(1, 10000000),
+     .meaning = "Sessions at once from one client address; one more is answered 429."},
+    {KEY_NUMBER, ALL(client_session_rate), .option = "client-session-rate", .preset = "500",
+     .word = "unlimited", RANGE(1, 1000000),
+     .meaning = "New sessions a second from one client address, likewise."},
+    {KEY_NUMBER, ALL(client_ipv6_prefix), .option = "client-ipv6-prefix", .preset = "64",
+     RANGE(1, 128),
+     .meaning = "Bits of an IPv6 address that make a client address; who has one address of a "
+                "network mostly has them all."},
     {KEY_SIZE, ALL(memory), .option = "memory", .preset = "auto", .word = "auto",
      RANGE(16 * MIB, 1024 * GIB),
      .meaning = "Memory that all connections and sessions together may hold or have promised; "

@@ -283,6 +283,11 @@ static int handshake_completed(ngtcp2_conn *quic, void *user)
     c->is_secured = true;
     if (conn_is_server(c)) {
         c->hub->handshaking--;
+        enum fault too_much = conn_count_in(c);
+        if (too_much != FAULT_NONE) {
+            conn_fail(c, too_much, 0x107 /* H3_EXCESSIVE_LOAD */, fault_sentence(too_much));
+            return conn_callback_result(c);
+        }
         conn_submit_token(c);
     }
     establish(c);
@@ -470,6 +475,7 @@ void conn_adopt(struct conn *c)
 
 void conn_dispose(struct conn *c)
 {
+    conn_count_out(c);
     conn_streams_free(c);
     ngtcp2_conn_del(c->quic);
     tls_session_free(c->tls);

@@ -5,7 +5,7 @@
  * handshakes are unfinished, a client first has to prove that it is where it says, by a token that
  * it gets in a Retry packet and brings back (RFC 9000, section 8.1.2), or that it was given in an
  * earlier connection (section 8.1.3); for that we remember nothing. Beyond a second bound everybody
- * is refused.
+ * is refused; and so is a client that has, or does, too much already (base/clients).
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -13,6 +13,7 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include "base/hostport.h"
+#include "base/clients.h"
 #include "base/report.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
@@ -153,6 +154,23 @@ static struct proof examine(const struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
     return proof;
 }
 
+enum fault conn_count_in(struct conn *c)
+{
+    struct clients *clients = c->hub->env->clients;
+    enum fault fault = FAULT_NONE;
+    if (clients && !c->client)
+        c->client = clients_enter(clients, ngtcp2_conn_get_path(c->quic)->remote.addr,
+                                  CLIENTS_CONNECTION, &fault);
+    return fault;
+}
+
+void conn_count_out(struct conn *c)
+{
+    if (c->client)
+        clients_leave(c->hub->env->clients, c->client, CLIENTS_CONNECTION);
+    c->client = NULL;
+}
+
 static void begin(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct proof *proof,
                   const struct packet *p)
 {
@@ -162,6 +180,8 @@ static void begin(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct pr
         return;
     }
     hub->env->stats->connections_accepted++;
+    if (proof->kind != PROOF_NONE)
+        conn_count_in(c); /* it was asked before */
     conn_packet_received(c, p);
 }
 
@@ -178,14 +198,20 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
     }
     struct proof proof = examine(hub, &hd, p);
     bool is_proven = proof.kind == PROOF_RETRY || proof.kind == PROOF_EARLIER;
+    enum fault too_much =
+        hub->env->clients ? clients_check(hub->env->clients, &p->remote.sa.any, CLIENTS_CONNECTION)
+                          : FAULT_NONE;
     if (proof.kind == PROOF_FALSE)
         refuse(hub, &hd, p, NGTCP2_INVALID_TOKEN, FAULT_FALSE_PROOF);
     else if (is_ours && proof.kind != PROOF_RETRY) /* late for a connection that has ended */
         hub->env->stats->packets_dropped++;
     else if (hub->is_stopped)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_DRAINING);
-    else if (!is_proven && hub->handshaking >= settings->handshakes_unproven)
-        demand_proof(hub, &hd, p);
+    else if (!is_proven &&
+             (too_much != FAULT_NONE || hub->handshaking >= settings->handshakes_unproven))
+        demand_proof(hub, &hd, p); /* whoever forges an address uses up nobody's share */
+    else if (too_much != FAULT_NONE)
+        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, too_much);
     else if (hub->handshaking >= settings->handshakes_max)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_TOO_MANY_HANDSHAKES);
     else

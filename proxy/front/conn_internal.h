@@ -84,10 +84,11 @@ struct conn {
     uint16_t tls_version, cipher_suite;
     struct endpoint_peer peer;
     struct budget memory;
-    struct window window; /* what the peer may send, on all streams together */
-    uint64_t unconsumed;  /* has arrived, but the next hop has not taken it yet */
-    uint64_t parked;      /* of that: beyond what the next hop has asked for */
-    uint64_t ahead;       /* granted to the peer beyond what the next hop has asked for */
+    struct client *client; /* as which it is counted, once its address is proven; or NULL */
+    struct window window;  /* what the peer may send, on all streams together */
+    uint64_t unconsumed;   /* has arrived, but the next hop has not taken it yet */
+    uint64_t parked;       /* of that: beyond what the next hop has asked for */
+    uint64_t ahead;        /* granted to the peer beyond what the next hop has asked for */
     struct timer timer;
     uint64_t held_until_ns; /* see conn_hold */
     struct turn_flush flush;
@@ -133,6 +134,11 @@ struct conn_hub {
     /* the batch being filled by a flush */
     uint8_t out[CONN_BATCH_MAX + CONN_SLOT_LEN];
 };
+
+/* conn_accept.c */
+/* The client's address is proven, and it has one more connection. FAULT_NONE, or why it may not. */
+enum fault conn_count_in(struct conn *c);
+void conn_count_out(struct conn *c);
 
 /* conn_end.c */
 /* Begins the end, if it has not begun: what is left happens in the flush. liberr is an error of

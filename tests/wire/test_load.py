@@ -40,7 +40,9 @@ def test_two_thousand_sessions_at_once_before_a_small_backlog(world, workers):
     # On a busy machine so many handshakes at once take longer than a single one ever should.
     patience = [word for name in ("handshake", "settings", "connect", "accept")
                 for word in (f"--{name}-timeout", "120s")]
-    proxy = world.proxy(app, workers=workers, arguments=patience)
+    one_address = [word for what in ("connections", "connection-rate", "sessions", "session-rate")
+                   for word in (f"--client-{what}", "unlimited")]
+    proxy = world.proxy(app, workers=workers, arguments=patience + one_address)
     client = CClient(proxy, "sessions", count)
     answer = client.expect("answered")
     print(f"{count} sessions: {answer}")
