@@ -16,7 +16,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak interop bench newest lint format clean
+.PHONY: help run build test soak interop bench newest lint docs format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -57,6 +57,11 @@ newest: ## build and test with the newest libraries that Debian has, in a chroot
 lint: ## check the architecture and the formatting
 	@$(setup) lint
 	@$(python) tests/lint/lint.py
+
+docs: ## write the reference of the configuration anew
+	@$(setup) test
+	@TARGETS=tests/support/config_docs $(build) build
+	@$(python) tests/unit/test_config_docs.py --write build/tests/support/config_docs
 
 format: ## format the C code
 	@$(setup) lint

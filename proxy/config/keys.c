@@ -155,7 +155,10 @@ const struct key keys[] = {
      RANGE(MIB, GIB),
      .meaning = "The same for one client's connection, from which its windows grow."},
     {KEY_SIZE, ROUTE(session_memory), .shared = true, .option = "session-memory", .preset = "16MiB",
-     RANGE(MIB, GIB), .meaning = "The same for one session's way to and from the application."},
+     RANGE(MIB, GIB),
+     .meaning =
+         "The same for one session: what it may hold or have promised on its way to and from "
+         "the application."},
     {KEY_NUMBER, ALL(max_streams), .option = "max-streams", .preset = "1000", RANGE(1, 1000000),
      .meaning = "Streams of each kind that a client may have open at once."},
     {KEY_SIZE, ALL(max_header), .option = "max-header", .preset = "32KiB", RANGE(KIB, 64 * KIB),
@@ -232,7 +235,7 @@ _Static_assert(sizeof(keys) / sizeof(keys[0]) <= KEYS_MAX, "make KEYS_MAX larger
     .count = offsetof(struct config, length), .element = sizeof(struct type)
 
 const struct key_section key_sections[KEY_PLACES] = {
-    [KEY_OF_ALL] = {.meaning = "They hold for the whole program."},
+    [KEY_OF_ALL] = {.meaning = "What holds for the whole program."},
     [KEY_OF_LISTENER] = {SECTION(listeners, listener_count, config_listener), .max = 32,
                          .meaning = "A list: where clients come in. Without it there is one, "
                                     "with the defaults."},

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""What docs/ says of the configuration is what the table of keys says.
+
+    test_config_docs.py CONFIG_DOCS            prints TAP
+    test_config_docs.py --write CONFIG_DOCS    writes the files anew (make docs)
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+WRITTEN = {"reference": "configuration.md", "schema": "sluice.schema.json"}
+
+results = []
+
+
+def report(name, failure):
+    results.append(failure)
+    print(f"{'not ok' if failure else 'ok'} {len(results)} - {name}")
+    if failure:
+        print(f"# {failure}")
+
+
+def generate(program, what):
+    return subprocess.run([program, what], capture_output=True, text=True, check=True).stdout
+
+
+def matches(schema, value):
+    """As much of JSON Schema as the written one uses."""
+    if "anyOf" in schema:
+        return any(matches(s, value) for s in schema["anyOf"])
+    if "const" in schema:
+        return value == schema["const"] and not isinstance(value, bool)
+    if "enum" in schema:
+        return value in schema["enum"]
+    kinds = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+    if not isinstance(value, kinds[schema["type"]]) or \
+            isinstance(value, bool) != (schema["type"] == "boolean"):
+        return False
+    if schema["type"] == "string":
+        return bool(re.search(schema.get("pattern", ""), value))
+    if schema["type"] == "integer":
+        return schema["minimum"] <= value <= schema["maximum"]
+    if schema["type"] == "array":
+        return all(matches(schema["items"], v) for v in value)
+    return True
+
+
+def test_schema(schema):
+    top = schema["properties"]
+    for key, value, good in (("workers", "auto", True), ("workers", 4, True), ("workers", 0, False),
+                             ("workers", "many", False), ("memory", "64MiB", True),
+                             ("memory", 1 << 30, True), ("memory", "64 MB", False),
+                             ("idle_timeout", "30s", True), ("idle_timeout", 30, False),
+                             ("keep_alive", 0, True), ("offload", False, True),
+                             ("offload", "no", False), ("log_level", "debug", True),
+                             ("log_level", "loud", False), ("origins", ["https://a.b"], True),
+                             ("origins", "https://a.b", True), ("origins", [1], False)):
+        wrong = matches(top[key], value) != good
+        report(f"schema {key} {value!r}", wrong and "the schema thinks otherwise")
+    for section, key in (("listeners", "address"), ("certificates", "names"), ("routes", "path")):
+        found = key in top[section]["items"]["properties"]
+        report(f"schema {section} {key}", not found and "is not there")
+    addresses = top["backends"]["additionalProperties"]["properties"]["addresses"]
+    report("schema addresses", not matches(addresses, "unix:/a") or matches(addresses, "/a"))
+
+
+def main():
+    write = sys.argv[1] == "--write"
+    program = sys.argv[-1]
+    for what, name in WRITTEN.items():
+        made, path = generate(program, what), DOCS / name
+        if write:
+            path.write_text(made)
+        else:
+            stale = not path.exists() or path.read_text() != made
+            report(name, stale and "is not what the table says: run make docs")
+    if not write:
+        test_schema(json.loads(generate(program, "schema")))
+        print(f"1..{len(results)}")
+    return 1 if any(results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
