@@ -18,7 +18,6 @@
  *      stalled                   close(lost_code)             by proxy, the same code and reason
  *      shutdown                  503 / close(0)               by proxy, the same code and reason
  */
-#include <arpa/inet.h>
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,10 +25,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "base/log.h"
+#include "base/report.h"
 #include "relay_internal.h"
 
-#define PATH_IN_LOG      256
 #define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
 #define DATAGRAM_LARGEST 65535
 /* Acknowledged is not read: browsers throw away what the page has not read when a close arrives.
@@ -95,6 +93,7 @@ static void free_session(void *owner)
     struct session *s = owner;
     free(s->end.reason);
     free(s->path);
+    free(s->detail);
     free(s->scope);
     offer_free(&s->offer);
     free(s);
@@ -195,33 +194,19 @@ static void end_by_proxy(struct session *s, enum fault fault, unsigned status, u
 
 static void fail(struct session *s, enum fault fault, unsigned status)
 {
-    s->relay->env->stats->faults[fault]++;
+    report_count(s->relay->env, fault);
     end_by_proxy(s, fault, status, s->route->lost_code, fault_sentence(fault));
 }
 
 void session_break(struct session *s, const struct message_fault *fault)
 {
     news_error(s, fault, true);
+    session_explain(s, fault->text);
     end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->route->lost_code,
                  fault_sentence(FAULT_BACKEND_PROTOCOL));
 }
 
 /* --- the client's side --- */
-
-static void log_end(const struct session *s)
-{
-    const struct session_end *end = &s->end;
-    char code[16];
-    snprintf(code, sizeof code, "%" PRIu64, end->code.value);
-    LOG(s->relay->env->log, INFO, s->accepted ? "session.closed" : "session.refused",
-        log_text("session", s->id),
-        s->status ? log_uint("status", s->status) : log_text("status", NULL),
-        log_text("client", s->client), log_text("by", end->by),
-        log_text("code", end->code.set ? code : NULL),
-        log_bytes("reason", end->reason ? end->reason : "", end->reason_len),
-        log_text("clean", end->clean ? "yes" : "no"),
-        log_text("fault", end->fault ? fault_name(end->fault) : NULL));
-}
 
 static void decide_by_client(struct session *s, const struct wt_end *end)
 {
@@ -229,9 +214,15 @@ static void decide_by_client(struct session *s, const struct wt_end *end)
                                         [WT_BY_LOCAL] = "proxy",
                                         [WT_BY_NETWORK] = "network",
                                         [WT_BY_FAULT] = "proxy"};
+    enum fault fault = end->fault;
+    if (fault == FAULT_NONE && !s->end.by && !s->accepted) {
+        fault = FAULT_WITHDRAWN;
+        report_count(s->relay->env, fault);
+    }
     session_decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value},
-                   end->reason, end->reason_len, end->clean,
-                   end->by == WT_BY_NETWORK ? FAULT_IDLE : end->fault);
+                   end->reason, end->reason_len, end->clean, fault);
+    if (s->end.fault == FAULT_NONE)
+        s->end.fault = fault;
 }
 
 static void wt_closed(void *user, const struct wt_end *end)
@@ -247,7 +238,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     decide_by_client(s, end);
     if (s->end.closed)
         s->end.clean = end->clean;
-    log_end(s);
+    session_tell_end(s);
     switch (s->state) {
     case SESSION_CONNECTING:
         link_close(s->link);
@@ -332,15 +323,12 @@ static void forget_news(struct session *s)
 static void link_closed(void *user, const struct link_end *end)
 {
     struct session *s = user;
-    const char *address = link_address(s->link);
     s->link = NULL;
     switch (s->state) {
     case SESSION_CONNECTING:
     case SESSION_ASKED:
     case SESSION_OPEN:
-        LOG(s->relay->env->log, WARN, "backend.failed", log_text("session", s->id),
-            log_text("address", address), log_text("fault", fault_name(end->fault)),
-            log_text("why", end->text));
+        session_explain(s, end->text);
         fail(s, end->fault, 502);
         break;
     case SESSION_ENDING:
@@ -418,23 +406,6 @@ static const struct link_ops ops_of_link = {
     .closed = link_closed,
 };
 
-static void describe_client(struct session *s, const struct wt_request *r)
-{
-    char host[INET6_ADDRSTRLEN] = "";
-    if (r->remote.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&r->remote;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(s->client, sizeof s->client, "%s:%u", host, ntohs(in->sin_port));
-    } else if (r->remote.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&r->remote;
-        inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(s->client, sizeof s->client, "[%s]:%u", host, ntohs(in6->sin6_port));
-    }
-    s->draft = r->draft;
-    s->path = strndup(r->path, PATH_IN_LOG);
-    assert(s->path);
-}
-
 static void init_id(struct session *s)
 {
     uint64_t random;
@@ -503,10 +474,10 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     }
     s->visitor = visitor;
     wt_session_set_user(wt, s);
-    describe_client(s, request);
+    session_describe(s, request);
     if (!scope_build(s, request)) {
         session_move(s, SESSION_OVER);
-        r->env->stats->faults[FAULT_HEADERS_TOO_LARGE]++;
+        report_count(r->env, FAULT_HEADERS_TOO_LARGE);
         session_decide(s, "proxy", session_no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
         refuse_client(s, 431);
         return;
@@ -564,10 +535,14 @@ void relay_drain(struct relay *r, uint64_t deadline_ms)
 void relay_close_all(struct relay *r)
 {
     struct session *s, *next;
+    enum fault fault;
     gate_drain(&r->gate);
     for (s = LIST_FIRST(&r->sessions); s; s = next) {
         next = LIST_NEXT(s, entry);
-        end_by_proxy(s, FAULT_DRAINING, 503, 0, "the server is shutting down");
+        fault = s->accepted ? FAULT_SHUTDOWN : FAULT_DRAINING;
+        if (!s->end.by)
+            report_count(r->env, fault);
+        end_by_proxy(s, fault, 503, 0, "the server is shutting down");
     }
 }
 

@@ -1,34 +1,14 @@
 /*
  * Which route a request takes, and whether it may. Calls route, gate and wt.
  */
-#include <string.h>
-
 #include "base/clients.h"
-#include "base/log.h"
 #include "relay_internal.h"
-
-#define ORIGIN_IN_LOG 256
-
-/* Of several the first; for the log. */
-static struct log_field origin_of(const struct wt_request *request)
-{
-    for (size_t i = 0; i < request->header_count; i++) {
-        const struct header *h = &request->headers[i];
-        if (h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0)
-            return log_bytes("origin", h->value,
-                             h->value_len < ORIGIN_IN_LOG ? h->value_len : ORIGIN_IN_LOG);
-    }
-    return log_text("origin", NULL);
-}
 
 void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
                     enum fault fault)
 {
     unsigned status = gate_status(fault);
-    r->env->stats->faults[fault]++;
-    LOG(r->env->log, WARN, "session.refused", log_uint("status", status),
-        log_text("fault", fault_name(fault)), log_text("why", fault_sentence(fault)),
-        log_text("host", request->authority), origin_of(request));
+    session_tell_refused(r, request, status, fault);
     wt_session_set_user(wt, NULL);
     wt_refuse(wt, status, NULL, 0, NULL, 0);
 }

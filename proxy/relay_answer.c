@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/report.h"
 #include "relay_internal.h"
 
 /* --- the answer --- */
@@ -54,9 +54,7 @@ void session_accept(struct session *s, const struct message *m)
     if (m->receive_window.set)
         s->receive_window = m->receive_window.value;
     session_move(s, SESSION_OPEN);
-    LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
-        log_text("client", s->client), log_text("path", s->path), log_text("draft", s->draft),
-        log_uint("status", m->status.value));
+    session_tell_opened(s, (unsigned)m->status.value);
     wt_accept(s->wt, (unsigned)m->status.value, headers, count);
     free(headers);
     free(quoted);
@@ -68,7 +66,8 @@ void session_reject(struct session *s, const struct message *m)
     size_t count;
     char *quoted;
     struct header *headers = answer_headers(s, m, &count, &quoted);
-    session_decide(s, "app", session_no_code, "", 0, true, FAULT_NONE);
+    report_count(s->relay->env, FAULT_REJECTED);
+    session_decide(s, "app", session_no_code, "", 0, true, FAULT_REJECTED);
     session_begin_closing(s);
     s->wt_closing = true;
     s->status = (unsigned)m->status.value;
@@ -99,7 +98,10 @@ void session_close(struct session *s, const struct message *m)
 
 void session_abort(struct session *s)
 {
-    session_decide(s, "app", session_no_code, "", 0, false, FAULT_NONE);
+    enum fault fault = s->accepted ? FAULT_NONE : FAULT_REJECTED;
+    if (fault != FAULT_NONE)
+        report_count(s->relay->env, fault);
+    session_decide(s, "app", session_no_code, "", 0, false, fault);
     session_begin_closing(s);
     s->wt_closing = true;
     if (s->accepted) {

@@ -13,6 +13,7 @@
  * relay_news.c    what the session itself has to tell: errors, credit, drain, disconnect
  * relay_down.c    what the application commands, done to the client
  * relay_scope.c   the first frame
+ * relay_tell.c    what the log says of it
  *
  * Nothing is queued as messages. What is still to be told is kept as flags and byte queues in the
  * session and its streams, and becomes a message when the link has room; so memory is bounded by
@@ -117,6 +118,7 @@ struct session {
     char client[64];        /* for logs */
     struct client *visitor; /* as which it is counted; or NULL */
     char *path;             /* for logs */
+    char *detail;           /* for the log: what is known of the reason of its end; or NULL */
     const char *draft;      /* of the client's; for logs */
     bool accepted;
     unsigned status; /* of a refusal, 0 without */
@@ -236,6 +238,18 @@ void session_leave(struct relay *r, struct client **client);
 /* Answers a request for which there is no session. */
 void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
                     enum fault fault);
+
+/* --- relay_tell.c --- */
+
+/* Takes from the request what the log will say. */
+void session_describe(struct session *s, const struct wt_request *r);
+/* What the line of its end says besides the fault. Copies. */
+void session_explain(struct session *s, const char *detail);
+void session_tell_opened(const struct session *s, unsigned status);
+void session_tell_end(const struct session *s);
+/* Counts and tells a request that became no session. */
+void session_tell_refused(struct relay *r, const struct wt_request *request, unsigned status,
+                          enum fault fault);
 
 /* --- relay_answer.c --- */
 

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "base/report.h"
 #include "relay_internal.h"
 
 #define ERRORS_A_SECOND 4
@@ -37,8 +37,7 @@ void news_error_due(void *owner)
 
 void news_error(struct session *s, const struct message_fault *fault, bool fatal)
 {
-    struct env *env = s->relay->env;
-    env->stats->faults[fatal ? FAULT_BACKEND_PROTOCOL : FAULT_BACKEND_COMMAND]++;
+    report_count(s->relay->env, fatal ? FAULT_BACKEND_PROTOCOL : FAULT_BACKEND_COMMAND);
     if (s->error_count == 0 || fatal)
         s->error = *fault;
     s->error_fatal |= fatal;
@@ -73,9 +72,10 @@ static bool tell_error(struct session *s)
         m.count = (struct message_uint){true, s->error_count};
     if (!news_send(s, &m))
         return false;
-    LOG(s->relay->env->log, WARN, "backend.error", log_text("session", s->id),
-        log_text("code", s->error.code), log_text("why", s->error.text),
-        log_uint("count", s->error_count));
+    if (!s->error_fatal) /* else the line of its end says so */
+        REPORT_LINE(s->relay->env, WARN, "backend.error", FAULT_BACKEND_COMMAND,
+                    log_text("session", s->id), log_text("code", s->error.code),
+                    log_text("detail", s->error.text), log_uint("count", s->error_count));
     s->errors_told++;
     s->error_count = 0;
     return true;

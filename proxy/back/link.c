@@ -329,7 +329,10 @@ static void starved_fired(void *owner)
 
 static void unfinished_fired(void *owner)
 {
-    end_link(owner, FAULT_MEMORY_FRAME, 0, "memory is short, and a frame was not finished in time");
+    struct link *l = owner;
+    char text[sizeof l->end_text];
+    snprintf(text, sizeof text, "%s did not finish a frame in time", l->target->address);
+    end_link(l, FAULT_MEMORY_FRAME, 0, text);
 }
 
 static void sock_writable(void *user)
@@ -425,11 +428,6 @@ struct link *link_open(struct link_shared *shared, const struct dial_target *tar
     shared->env->stats->links++;
     touch(l);
     return l;
-}
-
-const char *link_address(const struct link *l)
-{
-    return l->target->address;
 }
 
 void link_pause(struct link *l)

@@ -87,8 +87,6 @@ struct link_ops {
  * returns. memory pays for what the link keeps; it must be in place until closed(). */
 struct link *link_open(struct link_shared *shared, const struct dial_target *target,
                        const struct link_ops *ops, void *user, struct budget *memory);
-/* Where to, as given; lives as long as the target. */
-const char *link_address(const struct link *l);
 
 /* Bytes that fit into the stage now. 0 before opened(), after link_finish, once the other side is
  * gone, and while there is no memory for a stage (writable() comes then, too). */

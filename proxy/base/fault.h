@@ -98,6 +98,9 @@ enum fault_reach {
     X(BACKEND_PROTOCOL, "backend_protocol", BACKEND, "the application broke the protocol")         \
     X(BACKEND_COMMAND, "backend_command", BACKEND, "a command of the application was refused")     \
     X(MEMORY_SESSION, "memory_session", SESSION, "there was no memory left for another session")   \
+    X(REJECTED, "rejected", SESSION, "the application refused the session")                        \
+    X(WITHDRAWN, "withdrawn", SESSION, "the client gave up before the application answered")       \
+    X(SHUTDOWN, "shutdown", SESSION, "the proxy ended the session because it is shutting down")    \
     X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
     X(CLIENT_SESSIONS, "client_sessions", SESSION,                                                 \
       "the client's address has as many sessions as one may have")                                 \

@@ -252,7 +252,7 @@ static void refuse_request(struct wt_conn *c, struct h3_request *r, enum fault f
     char client[HOSTPORT_TEXT_SIZE];
     conn_remote_text(h3_conn(c->h3), client);
     REPORT(c->host->env, INFO, "session.refused", fault, log_text("client", client),
-           log_text("dialect", h3_draft(c->h3)));
+           log_text("draft", h3_draft(c->h3)));
     h3_request_reset(r, code);
 }
 

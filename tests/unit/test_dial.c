@@ -21,14 +21,13 @@ static void connect_and_expect(struct world *w, enum fault fault, int error, con
 {
     w->opened = w->closed = 0;
     w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
-    const char *address = link_address(w->link);
     assert_int_equal(w->closed, 0);
     until(w, w->closed || w->opened);
     assert_int_equal(w->opened, 0);
     assert_int_equal(w->end.fault, fault);
     assert_int_equal(w->end.error, error);
     assert_non_null(strstr(w->end.text, text));
-    assert_non_null(strstr(w->end.text, address));
+    assert_true(strstr(w->end.text, "unix:") || strstr(w->end.text, "tcp:"));
 }
 
 static int listen_tcp(uint16_t *port, bool listening)

