@@ -53,7 +53,7 @@ def rust(name):
     """A program of the folder rust, which builds all of its programs at once."""
     target = "{out}/../rust"
     return Client(name, [f"{target}/debug/{name}"], folder="rust", needs="cargo and rustc, 1.88 or newer",
-                  build=[["cargo", "build", "--quiet", "--locked", "--target-dir", target]])
+                  build=[["cargo", "build", "--quiet", "--target-dir", target]])
 
 
 def go(version, module_file, tags="-", **more):

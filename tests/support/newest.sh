@@ -42,6 +42,8 @@ fi
 # What lets this machine reach the network lets that one, too.
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
 cp /etc/apt/apt.conf.d/* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
+cp /usr/local/share/ca-certificates/*.crt "$root/usr/local/share/ca-certificates/" 2>/dev/null || true
+[ ! -f ~/.npmrc ] || cp ~/.npmrc "$root/root/"
 
 inside() {
     unshare --mount --propagation private bash -euc '
@@ -53,7 +55,7 @@ inside() {
 
 echo "upgrading it..."
 quietly "the upgrade failed; the reason is above." \
-    inside bash -ec 'apt-get -q update; apt-get -y -q full-upgrade'
+    inside bash -ec 'apt-get -q update; apt-get -y -q full-upgrade; update-ca-certificates'
 mkdir -p "$root/sluice"
 git ls-files -z | tar --null -T - -c | tar -x -C "$root/sluice"
 inside bash -ec '
