@@ -289,6 +289,22 @@ def test_answers_to_a_close(scene, answer):
     assert last["clean"] == (answer in ("fin", "close") or (answer == "stop" and last["clean"]))
 
 
+def test_capsules_that_come_too_late_change_nothing(scene):
+    client, asked, session = scene.open()
+    session.send("webtransport.close", code=6, reason="enough")
+    client.wait(lambda: asked.ended)
+    asked.capsule(CAPSULE_DATAGRAM, b"late")
+    asked.capsule(CAPSULE_DRAIN)
+    asked.capsule(GREASE, b"x" * 3000)
+    asked.datagram(b"late")
+    client.settle()
+    asked.send(end=True)
+    last_words(client, session, code=6, reason="enough", clean=True, by="app")
+    assert not {"webtransport.drain", "webtransport.datagram.receive"} & {
+        m["type"] for m in session.seen if m}
+    scene.serves(client)
+
+
 def test_both_close_at_once(scene):
     client, asked, session = scene.open()
     session.send("webtransport.close", code=6, reason="app's")
