@@ -425,6 +425,9 @@ void conn_fill_params(ngtcp2_transport_params *params, const struct conn_config 
     params->max_idle_timeout = config->idle_timeout_ns;
     params->max_datagram_frame_size = config->max_datagram_frame_size;
     params->active_connection_id_limit = ACTIVE_CID_LIMIT;
+#ifdef HAVE_RESET_STREAM_AT
+    params->reset_stream_at = 1;
+#endif
 }
 
 void conn_fill_settings(ngtcp2_settings *settings, const struct conn_hub *hub)

@@ -161,6 +161,10 @@ void conn_stream_set_user(struct conn *c, int64_t stream_id, void *stream_user);
 /* Sends RESET_STREAM; pieces of the stream are no longer pulled. Nothing happens if it is closed.
  */
 void conn_stream_reset(struct conn *c, int64_t stream_id, uint64_t code);
+/* Both sides know RESET_STREAM_AT (draft-ietf-quic-reliable-stream-reset). */
+bool conn_has_reset_stream_at(const struct conn *c);
+/* The same, but what is in packets already arrives before; it is asked for until acknowledged. */
+void conn_stream_reset_at(struct conn *c, int64_t stream_id, uint64_t code);
 /* Sends STOP_SENDING; what still comes in is dropped and credited by conn. */
 void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code);
 /* The next hop has taken len bytes received: credits stream and connection. Works after the stream

@@ -355,14 +355,47 @@ void conn_stream_set_user(struct conn *c, int64_t stream_id, void *stream_user)
         st->user = stream_user;
 }
 
-void conn_stream_reset(struct conn *c, int64_t stream_id, uint64_t code)
+static void shut_write(struct conn *c, uint32_t flags, int64_t stream_id, uint64_t code)
 {
     if (c->ending || !conn_stream_find(c, stream_id))
         return;
-    int rv = ngtcp2_conn_shutdown_stream_write(c->quic, 0, stream_id, code);
+    int rv = ngtcp2_conn_shutdown_stream_write(c->quic, flags, stream_id, code);
     assert(rv != NGTCP2_ERR_INVALID_ARGUMENT);
     conn_touch(c);
 }
+
+void conn_stream_reset(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    shut_write(c, 0, stream_id, code);
+}
+
+#ifdef HAVE_RESET_STREAM_AT
+
+bool conn_has_reset_stream_at(const struct conn *c)
+{
+    const ngtcp2_transport_params *peer = ngtcp2_conn_get_remote_transport_params(c->quic);
+    return peer && peer->reset_stream_at;
+}
+
+void conn_stream_reset_at(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    shut_write(c, NGTCP2_SHUT_STREAM_FLAG_FLUSH, stream_id, code);
+}
+
+#else
+
+bool conn_has_reset_stream_at(const struct conn *c)
+{
+    (void)c;
+    return false;
+}
+
+void conn_stream_reset_at(struct conn *c, int64_t stream_id, uint64_t code)
+{
+    shut_write(c, 0, stream_id, code);
+}
+
+#endif
 
 void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code)
 {

@@ -47,14 +47,22 @@ static void cut_out(struct h3_stream *s, uint64_t from)
         budget_charge(conn_memory(s->h3->conn), s->kept);
 }
 
+static bool is_header_known(const struct h3_stream *s)
+{
+    return s->out.base >= s->header_len;
+}
+
 static void reset_now(struct h3_stream *s)
 {
     timer_stop(env_of(s)->timers, &s->header_timer);
     s->send_over = true;
     h3_lane_take(s);
     cut_out(s, 0);
-    if (!s->closed && !s->h3->dead)
+    bool alive = !s->closed && !s->h3->dead;
+    if (alive && is_header_known(s))
         conn_stream_reset(s->h3->conn, s->id, s->reset_code);
+    else if (alive)
+        conn_stream_reset_at(s->h3->conn, s->id, s->reset_code);
     h3_touch(s->h3);
 }
 
@@ -75,11 +83,6 @@ static void header_known(void *owner)
         stop_now(s, s->stop_code);
     if (s->reset_wanted && !s->send_over)
         reset_now(s);
-}
-
-static bool is_header_known(const struct h3_stream *s)
-{
-    return s->out.base >= s->header_len;
 }
 
 static void wait_for_header(struct h3_stream *s)
@@ -223,6 +226,9 @@ void h3_stream_reset(struct h3_stream *s, uint64_t code)
         if (!s->unidirectional)
             stop_now(s, s->stop_wanted ? s->stop_code : code);
         reset_now(s);
+    } else if (s->out.sent >= s->header_len && !s->h3->dead &&
+               conn_has_reset_stream_at(s->h3->conn)) {
+        header_known(s); /* it will be */
     } else {
         cut_out(s, s->header_len);
         wait_for_header(s);
