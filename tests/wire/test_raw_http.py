@@ -251,7 +251,10 @@ def test_a_body_is_taken_to_its_end(scene):
 def test_malformed_requests_are_reset(scene, headers):
     client = scene.connect()
     asked = client.raw_stream(headers_frame(headers), end=True)
-    client.wait(lambda: asked.done)
+    client.wait(lambda: asked.done or client.terminated)
+    if client.terminated:  # by nghttp3 since 1.11
+        assert client.terminated.error_code == MESSAGE_ERROR
+        return
     assert asked.reset_code == MESSAGE_ERROR, asked.headers()
     scene.serves(client)
 
@@ -261,7 +264,7 @@ def test_header_values_that_are_none_do_not_reach_the_application(scene, value):
     client = scene.connect()
     asked = client.connect(more=[(b"a", b"before"), (b"b", value), (b"c", b"after")])
     client.settle()
-    if asked.reset_code is None:
+    if asked.reset_code is None and not client.terminated:
         session = scene.session_of(client)
         assert session.scope["headers"] == [[b"host", b"localhost"], [b"a", b"before"],
                                             [b"c", b"after"]]
@@ -362,9 +365,10 @@ def test_headers_far_beyond_the_limit(scene):
 def test_other_protocols_get_501(scene, protocol):
     client = scene.connect()
     asked = client.connect(protocol=protocol)
-    client.wait(lambda: asked.status is not None or asked.reset_code is not None)
-    assert asked.status == 501 or (protocol == b"" and asked.reset_code == MESSAGE_ERROR)
-    scene.serves(client)
+    client.wait(lambda: asked.done or client.terminated)
+    assert asked.status == 501 or protocol == b"" and not asked.data
+    if not client.terminated:
+        scene.serves(client)
 
 
 def test_a_connect_without_protocol_gets_405(scene):
@@ -397,11 +401,10 @@ def without(name):
 def test_connects_that_are_malformed_are_reset(scene, headers):
     """No application hears of them, and the connection goes on."""
     client = scene.connect()
-    asked = client.raw_stream(headers_frame(headers))
-    client.wait(lambda: asked.reset_code is not None and asked.stop_code is not None)
-    assert (asked.reset_code, asked.stop_code, asked.status) == (MESSAGE_ERROR, MESSAGE_ERROR, None)
+    goes_on = client.raw_stream(headers_frame(headers)).wait_refused(MESSAGE_ERROR)
     assert scene.no_session()
-    scene.serves(client)
+    if goes_on:
+        scene.serves(client)
 
 
 def test_a_connect_that_ends_with_its_headers_is_none(scene):

@@ -113,6 +113,18 @@ class RawStream:
                          or self.client.terminated)
         return self.status
 
+    def wait_refused(self, code):
+        """As malformed, and nothing else. True if the connection goes on: nghttp3 closes it from 1.11
+        on where it finds the mistake itself."""
+        client = self.client
+        client.wait(lambda: client.terminated
+                    or (self.reset_code is not None and self.stop_code is not None))
+        if client.terminated:
+            assert client.terminated.error_code == code
+            return False
+        assert (self.reset_code, self.stop_code, self.status) == (code, code, None)
+        return True
+
     # a CONNECT stream
 
     def capsules(self):
