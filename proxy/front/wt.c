@@ -150,12 +150,14 @@ static void h3_stream_opened(void *user, struct h3_stream *h3, uint64_t session_
     wt_stream_arrived(user, h3, session_id, unidirectional);
 }
 
+/* The peer has counted it in one of its sessions, which we did not. That the others are given one
+ * too many harms nobody: QUIC's own limit counts it, too. */
 static void h3_stream_lost(void *user, bool unidirectional)
 {
     struct wt_conn *c = user;
     struct wt_session *s;
     LIST_FOREACH (s, &c->sessions, entry)
-        wt_flow_lost(s, unidirectional);
+        wt_flow_slot_free(s, unidirectional);
 }
 
 static void h3_streams_available(void *user, bool unidirectional)

@@ -192,14 +192,6 @@ void wt_flow_slot_free(struct wt_session *s, bool unidirectional)
                           half_of(wt_flow_first(config_of(s)).streams[unidirectional]));
 }
 
-/* The peer has counted it in one of the sessions. That the others are given one too many harms
- * nobody: QUIC's own limit counts it, too. */
-void wt_flow_lost(struct wt_session *s, bool unidirectional)
-{
-    s->flow.opened[unidirectional]++;
-    wt_flow_slot_free(s, unidirectional);
-}
-
 /* ---- what we may ---- */
 
 /* Once for each limit. */

@@ -177,8 +177,6 @@ bool wt_flow_received(struct wt_session *s, uint64_t len);
 bool wt_flow_opened(struct wt_session *s, bool unidirectional);
 void wt_flow_consumed(struct wt_session *s, uint64_t len);
 void wt_flow_slot_free(struct wt_session *s, bool unidirectional);
-/* A stream of the peer's that may have been this session's, and is no more. */
-void wt_flow_lost(struct wt_session *s, bool unidirectional);
 /* Tells the peer what it could not be told before the session was open. */
 void wt_flow_replenish(struct wt_session *s);
 /* Our own. */

@@ -71,6 +71,15 @@ static void free_memory(void *owner)
 
 /* ---- the end ---- */
 
+/* One that its holder never hears of. */
+static void report_refused(const struct wt_conn *c, enum fault fault)
+{
+    char client[HOSTPORT_TEXT_SIZE];
+    conn_remote_text(h3_conn(c->h3), client);
+    REPORT(c->host->env, INFO, "session.refused", fault, log_text("client", client),
+           log_text("draft", h3_draft(c->h3)));
+}
+
 /* The one way out: cleans up what hangs on it, then tells. wire_code is for streams still open. */
 static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end *end)
 {
@@ -87,8 +96,11 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
         h3_request_set_user(s->request, NULL);
     env_of(s)->stats->sessions--;
     wt_conn_forget_session(s);
-    if (fault_reach(end->fault) == FAULT_OF_SESSION) /* others are counted where they happened */
+    bool is_of_session = fault_reach(end->fault) == FAULT_OF_SESSION;
+    if (is_of_session && s->is_told) /* others are counted where they happened */
         report_count(env_of(s), end->fault);
+    else if (is_of_session)
+        report_refused(s->conn, end->fault);
     if (s->is_told)
         s->conn->host->ops->closed(s->user, end);
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
@@ -249,10 +261,7 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
 
 static void refuse_request(struct wt_conn *c, struct h3_request *r, enum fault fault, uint64_t code)
 {
-    char client[HOSTPORT_TEXT_SIZE];
-    conn_remote_text(h3_conn(c->h3), client);
-    REPORT(c->host->env, INFO, "session.refused", fault, log_text("client", client),
-           log_text("draft", h3_draft(c->h3)));
+    report_refused(c, fault);
     h3_request_reset(r, code);
 }
 

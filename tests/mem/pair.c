@@ -38,6 +38,13 @@ static void add_host(struct pair *p, struct peer *peer, struct world_host *host,
 
 struct pair *pair_new_with(uint64_t seed, bool bad, const struct wt_config *server_config)
 {
+    struct wt_config client_config = pair_config();
+    return pair_new_both(seed, bad, server_config, &client_config);
+}
+
+struct pair *pair_new_both(uint64_t seed, bool bad, const struct wt_config *server_config,
+                           const struct wt_config *client_config)
+{
     struct pair *p = calloc(1, sizeof(*p));
     assert(p);
     p->world = world_new(seed);
@@ -45,9 +52,8 @@ struct pair *pair_new_with(uint64_t seed, bool bad, const struct wt_config *serv
         world_set_bad_link(p->world);
     p->server_host = world_host(p->world, "server");
     p->client_host = world_host(p->world, "client");
-    struct wt_config client_config = pair_config();
     add_host(p, &p->server, p->server_host, server_config, true);
-    add_host(p, &p->client, p->client_host, &client_config, false);
+    add_host(p, &p->client, p->client_host, client_config, false);
     return p;
 }
 

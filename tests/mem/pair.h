@@ -20,6 +20,8 @@ struct pair {
 struct pair *pair_new(uint64_t seed, bool bad);
 /* The same with limits of a test's own for the server. */
 struct pair *pair_new_with(uint64_t seed, bool bad, const struct wt_config *server_config);
+struct pair *pair_new_both(uint64_t seed, bool bad, const struct wt_config *server_config,
+                           const struct wt_config *client_config);
 /* What a server is given by default here; TLS is filled in by pair_new_with. */
 struct wt_config pair_config(void);
 void pair_connect(struct pair *p, const char *path, const struct header *headers, size_t count);

@@ -96,6 +96,7 @@ static void stream_opened(void *user, struct wt_stream *wt, bool unidirectional)
     struct peer_session *s = user;
     struct peer_stream *st = stream_new(s, unidirectional, false);
     s->streams_opened++;
+    st->stuck = s->sticks;
     st->wt = wt;
     wt_stream_set_user(wt, st);
 }
@@ -276,6 +277,13 @@ struct peer_session *peer_connect(struct peer *p, const struct sockaddr *to, soc
     struct peer_session *s = session_new(p);
     s->wt = wt_connect(p->host, to, to_len, "test.example:4433", path, headers, count, s);
     assert(s->wt);
+    return s;
+}
+
+struct peer_session *peer_connect_beside(struct peer_session *other, const char *path)
+{
+    struct peer_session *s = session_new(other->peer);
+    s->wt = wt_connect_beside(other->wt, "test.example:4433", path, s);
     return s;
 }
 

@@ -43,6 +43,7 @@ struct peer_session {
     struct peer *peer;
     struct wt_session *wt; /* NULL once closed */
     bool requested, responded, closed, draining;
+    bool sticks; /* streams that come are stuck */
     unsigned status;
     char request[4096]; /* "scheme authority path protocol draft\nname: value\n..." */
     char response[4096];
@@ -78,6 +79,8 @@ void peer_fini(struct peer *p);
 /* Client: connects and returns the session it remembers. */
 struct peer_session *peer_connect(struct peer *p, const struct sockaddr *to, socklen_t to_len,
                                   const char *path, const struct header *headers, size_t count);
+/* One more on the connection of another. */
+struct peer_session *peer_connect_beside(struct peer_session *other, const char *path);
 /* NULL if the other side allows no more. */
 struct peer_stream *peer_open(struct peer_session *s, bool unidirectional);
 /* Writes all of data (lent until all_acked), step bytes at a time, then perhaps the end. */

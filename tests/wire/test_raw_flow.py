@@ -221,6 +221,8 @@ def test_more_data_than_allowed_before_the_request(scene):
     client.wait(lambda: asked.reset_code is not None)
     assert asked.reset_code == FLOW_CONTROL_ERROR
     assert scene.no_session()  # the application was never asked
+    scene.proxy.wait_log("session.refused", fault="flow_control", draft="draft15",
+                         client=f"127.0.0.1:{client.sock.getsockname()[1]}")
     scene.serves(client)
 
 
