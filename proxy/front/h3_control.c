@@ -141,9 +141,13 @@ static enum fault take_frames(struct h3_stream *s, const uint8_t *data, size_t l
 
 static enum fault settings_fault(struct h3 *h, enum h3_settings_state state)
 {
-    bool missing = state == H3_SETTINGS_MISSING;
-    h3_fail(h, FAULT_H3_SETTINGS, missing ? H3_MISSING_SETTINGS : H3_SETTINGS_ERROR,
-            missing ? "the control stream does not begin with SETTINGS" : "illegal SETTINGS");
+    if (state == H3_SETTINGS_MISSING)
+        h3_fail(h, FAULT_H3_SETTINGS, H3_MISSING_SETTINGS,
+                "the control stream does not begin with SETTINGS");
+    else if (state == H3_SETTINGS_CUT) /* RFC 9114, section 7.1 */
+        h3_fail(h, FAULT_H3_SETTINGS, H3_FRAME_ERROR, "SETTINGS end inside a setting");
+    else
+        h3_fail(h, FAULT_H3_SETTINGS, H3_SETTINGS_ERROR, "illegal SETTINGS");
     return FAULT_H3_SETTINGS;
 }
 
@@ -153,7 +157,7 @@ enum fault h3_read_control(struct h3_stream *s, const uint8_t *data, size_t len,
     enum h3_settings_state state = H3_SETTINGS_WHOLE;
     if (!h->settings_in)
         state = h3_settings_read(&h->settings_reader, data, len, &h->settings);
-    if (state == H3_SETTINGS_BAD || state == H3_SETTINGS_MISSING)
+    if (state != H3_SETTINGS_MORE && state != H3_SETTINGS_WHOLE)
         return settings_fault(h, state);
     enum fault fault = take_frames(s, data, len);
     if (fault == FAULT_NONE && fin)

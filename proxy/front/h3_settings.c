@@ -102,7 +102,7 @@ static bool take_entry(struct h3_settings *out, uint64_t id, uint64_t value)
     }
 }
 
-static bool read_entries(const uint8_t *at, size_t len, struct h3_settings *out)
+static enum h3_settings_state read_entries(const uint8_t *at, size_t len, struct h3_settings *out)
 {
     uint64_t seen[MAX_ENTRIES];
     size_t count = 0;
@@ -111,18 +111,20 @@ static bool read_entries(const uint8_t *at, size_t len, struct h3_settings *out)
         uint64_t id, value;
         size_t a = varint_read(&id, at, len);
         size_t b = a ? varint_read(&value, at + a, len - a) : 0;
-        if (!b || count == MAX_ENTRIES)
-            return false;
+        if (!b)
+            return H3_SETTINGS_CUT;
+        if (count == MAX_ENTRIES)
+            return H3_SETTINGS_BAD;
         for (size_t i = 0; i < count; i++)
             if (seen[i] == id)
-                return false;
+                return H3_SETTINGS_BAD;
         seen[count++] = id;
         if (!take_entry(out, id, value))
-            return false;
+            return H3_SETTINGS_BAD;
         at += a + b;
         len -= a + b;
     }
-    return true;
+    return H3_SETTINGS_WHOLE;
 }
 
 static enum h3_settings_state judge(const struct h3_settings_reader *r, struct h3_settings *out)
@@ -140,7 +142,7 @@ static enum h3_settings_state judge(const struct h3_settings_reader *r, struct h
         return H3_SETTINGS_BAD;
     if (r->len - a - b < length)
         return H3_SETTINGS_MORE;
-    return read_entries(r->bytes + a + b, length, out) ? H3_SETTINGS_WHOLE : H3_SETTINGS_BAD;
+    return read_entries(r->bytes + a + b, length, out);
 }
 
 enum h3_settings_state h3_settings_read(struct h3_settings_reader *r, const uint8_t *data,

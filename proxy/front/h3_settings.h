@@ -33,7 +33,8 @@ enum h3_settings_state {
     H3_SETTINGS_MORE, /* not whole yet */
     H3_SETTINGS_WHOLE,
     H3_SETTINGS_MISSING, /* the first frame is another one */
-    H3_SETTINGS_BAD,     /* too long, cut, or a value that is not allowed */
+    H3_SETTINGS_CUT,     /* the frame ends inside a setting */
+    H3_SETTINGS_BAD,     /* too long, or a value that is not allowed */
 };
 
 /* Collects the first frame of the peer's control stream, however it is cut. Zero it to begin. */
