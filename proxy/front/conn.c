@@ -205,6 +205,9 @@ static void follow(struct conn *c, const struct packet_address *before)
     struct packet_address now;
 
     packet_address_set(&now, path->remote.addr, path->remote.addrlen);
+    if (now.len == before->len && memcmp(&now.sa, &before->sa, now.len) == 0)
+        return;
+    c->hub->env->stats->paths_changed++;
     if (!is_same_host(before, &now))
         c->is_unprobed =
             ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic) > NGTCP2_MAX_UDP_PAYLOAD_SIZE;
@@ -356,21 +359,6 @@ static int peer_id_changed(ngtcp2_conn *quic, ngtcp2_connection_id_status_type t
     return 0;
 }
 
-/* A path that we have challenged answers: a client that moved is believed (RFC 9000, section 9). */
-static int path_validated(ngtcp2_conn *quic, uint32_t flags, const ngtcp2_path *path,
-                          const ngtcp2_path *old_path, ngtcp2_path_validation_result result,
-                          void *user)
-{
-    struct conn *c = user;
-    (void)quic;
-    (void)flags;
-    (void)path;
-    (void)old_path;
-    if (result == NGTCP2_PATH_VALIDATION_RESULT_SUCCESS)
-        c->hub->env->stats->paths_changed++;
-    return 0;
-}
-
 static int stateless_reset_received(ngtcp2_conn *quic, const ngtcp2_pkt_stateless_reset *sr,
                                     void *user)
 {
@@ -404,7 +392,6 @@ void conn_fill_callbacks(ngtcp2_callbacks *cb, bool is_server)
     cb->remove_connection_id = remove_connection_id;
     cb->dcid_status = peer_id_changed;
     cb->recv_stateless_reset = stateless_reset_received;
-    cb->path_validation = path_validated;
     cb->recv_tx_key = tx_key_installed;
     cb->handshake_completed = handshake_completed;
     cb->recv_datagram = datagram_received;
