@@ -56,6 +56,7 @@ struct admin {
     bool closing;
     TAILQ_HEAD(, request) waiting; /* for statistics */
     struct stats sum;
+    struct tally tally;
     unsigned workers;
 };
 
@@ -147,6 +148,34 @@ static void print_rows(FILE *json, const struct stats *sum, int gauges)
     }
 }
 
+/* Names and addresses come from the configuration and from name servers. */
+static void print_text(FILE *json, const char *text)
+{
+    fputc('"', json);
+    for (; *text; text++) {
+        if ((unsigned char)*text < ' ' || *text == '"' || *text == '\\')
+            fprintf(json, "\\u%04x", (unsigned char)*text);
+        else
+            fputc(*text, json);
+    }
+    fputc('"', json);
+}
+
+static void print_addresses(FILE *json, const struct tally *tally)
+{
+    for (size_t i = 0; i < tally->count; i++) {
+        const struct tally_row *row = &tally->rows[i];
+        fputs(i ? ",\n  {\"backend\": " : "\n  {\"backend\": ", json);
+        print_text(json, row->backend);
+        fputs(", \"address\": ", json);
+        print_text(json, row->address);
+#define X(name, sentence) fprintf(json, ", \"" #name "\": %" PRIu64, row->name);
+        TALLY_NUMBERS(X)
+#undef X
+        fputc('}', json);
+    }
+}
+
 static enum MHD_Result respond_stats(struct admin *a, struct MHD_Connection *connection)
 {
     char *text = NULL;
@@ -161,7 +190,9 @@ static enum MHD_Result respond_stats(struct admin *a, struct MHD_Connection *con
     for (int i = FAULT_NONE + 1; i < FAULT_COUNT; i++)
         fprintf(json, "%s\"%s\": %" PRIu64, i > FAULT_NONE + 1 ? ", " : "",
                 fault_name((enum fault)i), a->sum.faults[i]);
-    fputs("}}\n", json);
+    fputs("},\n \"backends\": [", json);
+    print_addresses(json, &a->tally);
+    fputs("]}\n", json);
     return respond_json(connection, json, &text, &len);
 }
 
@@ -288,12 +319,19 @@ static void listener_polled(uv_poll_t *poll, int status, int events)
     run_daemon(l->admin);
 }
 
-void admin_counted(struct admin *a, const struct stats *sum, unsigned workers)
+static void keep_numbers(struct admin *a, const struct stats *sum, const struct tally *tally,
+                         unsigned workers)
+{
+    a->sum = *sum;
+    a->workers = workers;
+    tally_fini(&a->tally);
+    tally_add(&a->tally, tally);
+}
+
+static void answer_waiting(struct admin *a)
 {
     struct request *request;
 
-    a->sum = *sum;
-    a->workers = workers;
     while ((request = TAILQ_FIRST(&a->waiting))) {
         TAILQ_REMOVE(&a->waiting, request, entry);
         request->waits = false;
@@ -301,6 +339,13 @@ void admin_counted(struct admin *a, const struct stats *sum, unsigned workers)
         MHD_resume_connection(request->connection);
     }
     run_daemon(a);
+}
+
+void admin_counted(struct admin *a, const struct stats *sum, const struct tally *tally,
+                   unsigned workers)
+{
+    keep_numbers(a, sum, tally, workers);
+    answer_waiting(a);
 }
 
 /* --- opening and closing --- */
@@ -474,6 +519,7 @@ static void handle_closed(struct admin *a)
     if (--a->handles > 0)
         return;
     free(a->unix_path);
+    tally_fini(&a->tally);
     free(a);
 }
 
@@ -493,7 +539,7 @@ void admin_close(struct admin *a)
 {
     /* libmicrohttpd may not be stopped while a connection is suspended. */
     a->closing = true;
-    admin_counted(a, &a->sum, a->workers);
+    answer_waiting(a);
     for (size_t i = 0; i < a->listener_count; i++) {
         uv_close((uv_handle_t *)&a->listeners[i].poll, listener_closed);
         close(a->listeners[i].fd);

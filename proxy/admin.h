@@ -4,7 +4,8 @@
  *     GET /healthz            200 "ok", or 503 "draining" once the server is ending
  *     GET /certificate.json   {"algorithm": "sha-256", "hashes": [hex ...], "port": 4433,
  *                              "urls": ["https://HOST:4433/"]}
- *     GET /stats              {"workers": n, "gauges": {...}, "counters": {...}, "faults": {...}}
+ *     GET /stats              {"workers": n, "gauges": {...}, "counters": {...}, "faults": {...},
+ *                              "backends": [{"backend": ..., "address": ..., ...}]}
  *     GET /...                the demo page, which is part of the program
  *
  * hashes are for a browser's serverCertificateHashes; the list is empty if the certificate lives
@@ -21,6 +22,7 @@
 #include <uv.h>
 
 #include "base/stats.h"
+#include "base/tally.h"
 
 struct admin;
 
@@ -45,7 +47,8 @@ struct admin_ops {
 struct admin *admin_open(uv_loop_t *loop, const char *address, const struct admin_ops *ops,
                          void *user, char *error, size_t error_size);
 /* The sum over all workers. */
-void admin_counted(struct admin *a, const struct stats *sum, unsigned workers);
+void admin_counted(struct admin *a, const struct stats *sum, const struct tally *tally,
+                   unsigned workers);
 /* The port that was taken; 0 for unix:PATH. */
 unsigned admin_port(const struct admin *a);
 /* Ends all connections; the memory is freed later from the loop. */

@@ -82,21 +82,60 @@ static struct clients_config clients_config_of(const struct config *c, unsigned 
 
 /* --- applications --- */
 
-static struct upstream_config upstream_config_of(const struct config *c,
-                                                 const struct config_backend *b)
+static const enum pool_policy policies[] = {
+    [CONFIG_BALANCE_LEAST_SESSIONS] = POOL_LEAST_SESSIONS,
+    [CONFIG_BALANCE_ROUND_ROBIN] = POOL_ROUND_ROBIN,
+    [CONFIG_BALANCE_RANDOM_TWO] = POOL_RANDOM_TWO,
+    [CONFIG_BALANCE_HASH] = POOL_HASH,
+};
+
+static const enum relay_key relay_keys[] = {
+    [CONFIG_HASH_CLIENT] = RELAY_KEY_CLIENT,
+    [CONFIG_HASH_PATH] = RELAY_KEY_PATH,
+    [CONFIG_HASH_HEADER] = RELAY_KEY_HEADER,
+    [CONFIG_HASH_COOKIE] = RELAY_KEY_COOKIE,
+};
+
+static struct upstream_probe probe_of(const struct plan *p, const struct config_backend *b)
+{
+    return (struct upstream_probe){.kind = b->probe == CONFIG_PROBE_ACCEPT ? UPSTREAM_PROBE_ACCEPT
+                                                                           : UPSTREAM_PROBE_CONNECT,
+                                   .interval_ns = b->probe_interval,
+                                   .timeout_ns = b->probe_timeout,
+                                   .hello = p->probe.hello,
+                                   .hello_len = p->probe.hello_len,
+                                   .is_accepted = relay_probe_is_accepted,
+                                   .farewell = p->probe.farewell,
+                                   .farewell_len = p->probe.farewell_len};
+}
+
+static struct upstream_config upstream_config_of(const struct plan *p, const struct config *c,
+                                                 const struct config_backend *b, unsigned workers)
 {
     /* The scope, sent as one frame, may be several times as long as the request: its path stands in
      * it twice, and invalid bytes grow to three. */
     size_t scope = 4 * c->max_header + 16384;
 
-    return (struct upstream_config){.addresses = b->addresses.at,
+    return (struct upstream_config){.name = b->name,
+                                    .addresses = b->addresses.at,
                                     .address_count = b->addresses.count,
                                     .connect_timeout_ns = b->connect_timeout,
                                     .linger_timeout_ns = b->linger_timeout,
                                     .frame_timeout_ns = FRAME_TIMEOUT,
                                     .max_frame = b->max_frame,
                                     .stage_size = scope > STAGE_MIN ? scope : STAGE_MIN,
-                                    .read_budget = READ_BUDGET};
+                                    .read_budget = READ_BUDGET,
+                                    .policy = policies[b->balance],
+                                    .max_sessions = share_of(b->max_address_sessions, workers),
+                                    .attempts = (unsigned)b->attempts,
+                                    .queue_max = share_of(b->queue, workers),
+                                    .queue_timeout_ns = b->queue_timeout,
+                                    .health = {.failures = (unsigned)b->failures,
+                                               .pause_first_ns = b->rest_first,
+                                               .pause_last_ns = b->rest_last,
+                                               .slow_start_ns = b->slow_start},
+                                    .probe = probe_of(p, b),
+                                    .resolve_interval_ns = b->resolve_interval};
 }
 
 /* --- routes --- */
@@ -127,6 +166,8 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
                   .path = r->path,
                   .path_prefix = r->path_prefix},
         .upstream = r->backend_index,
+        .key = relay_keys[b->hash_by],
+        .key_name = b->hash_name,
         .root_path = r->root_path,
         .max_sessions = (size_t)share_of(r->max_sessions, workers),
         .rules = {.origins = r->origins.at,
@@ -148,9 +189,10 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
 void plan_init(struct plan *p, const struct config *config, const struct plan_share *share,
                struct tls_context *tls, struct worker_config *to)
 {
+    relay_probe_init(&p->probe);
     p->upstreams = take(config->backend_count, sizeof(p->upstreams[0]));
     for (size_t i = 0; i < config->backend_count; i++)
-        p->upstreams[i] = upstream_config_of(config, &config->backends[i]);
+        p->upstreams[i] = upstream_config_of(p, config, &config->backends[i], share->workers);
     p->route_count = config->route_count;
     p->routes = take(config->route_count, sizeof(p->routes[0]));
     for (size_t i = 0; i < config->route_count; i++)

@@ -22,6 +22,7 @@ struct plan_share {
 };
 
 struct plan {
+    struct relay_probe probe;
     struct upstream_config *upstreams;
     struct relay_route *routes;
     size_t route_count;

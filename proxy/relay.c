@@ -1,7 +1,7 @@
 /*
  * A session's life: from the request over the link and the application's answer to the end, and
- * what the end of either side means for the other. Owns struct session. Calls wt, upstream, link,
- * gate; the other relay files do the work in between.
+ * what the end of either side means for the other. Owns struct session. Calls wt, link, gate; the
+ * other relay files do the work in between.
  *
  * A session has two sides, and each ends by one upcall: wt's closed() and link's closed(). It is
  * freed when both have come. Who ended it is decided once, by whichever end is processed first:
@@ -13,6 +13,7 @@
  *      client closes             -                            by client, its code and reason
  *      idle timeout, loss        -                            by network, no code
  *      link lost                 502 / close(lost_code)       -
+ *      no room there             503                          -
  *      protocol broken           502 / close(lost_code)       by proxy, the same code and reason
  *      no answer in time         504                          by proxy, no code
  *      stalled                   close(lost_code)             by proxy, the same code and reason
@@ -41,7 +42,7 @@
 
 static const unsigned moves[SESSION_STATES] = {
     [SESSION_CONNECTING] = TO(ASKED) | TO(OVER),
-    [SESSION_ASKED] = TO(OPEN) | TO(CLOSING) | TO(ENDING) | TO(OVER),
+    [SESSION_ASKED] = TO(CONNECTING) | TO(OPEN) | TO(CLOSING) | TO(ENDING) | TO(OVER),
     [SESSION_OPEN] = TO(DELIVERING) | TO(CLOSING) | TO(ENDING) | TO(OVER),
     [SESSION_DELIVERING] = TO(DELIVERED) | TO(CLOSING) | TO(ENDING) | TO(OVER),
     [SESSION_DELIVERED] = TO(CLOSING) | TO(ENDING) | TO(OVER),
@@ -69,6 +70,8 @@ void session_move(struct session *s, enum session_state to)
     struct timers *timers = s->relay->env->timers;
     assert(moves[s->state] & 1u << to);
     s->state = to;
+    if (to == SESSION_OVER && !s->link)
+        seat_leave(&s->seat);
     uint64_t time = time_for(s);
     timer_set(timers, &s->deadline,
               time == TIMERS_NEVER ? TIMERS_NEVER : timers_now(timers) + time);
@@ -154,7 +157,10 @@ static void refuse_client(struct session *s, unsigned status)
         return;
     s->wt_closing = true;
     s->status = status;
-    wt_refuse(s->wt, status, NULL, 0, NULL, 0);
+    if (s->end.fault == FAULT_BACKEND_FULL)
+        session_refuse_for_now(s);
+    else
+        wt_refuse(s->wt, status, NULL, 0, NULL, 0);
 }
 
 void session_begin_closing(struct session *s)
@@ -192,7 +198,7 @@ static void end_by_proxy(struct session *s, enum fault fault, unsigned status, u
         refuse_client(s, status);
 }
 
-static void fail(struct session *s, enum fault fault, unsigned status)
+void session_fail(struct session *s, enum fault fault, unsigned status)
 {
     report_count(s->relay->env, fault);
     end_by_proxy(s, fault, status, s->route->lost_code, fault_sentence(fault));
@@ -202,6 +208,7 @@ void session_break(struct session *s, const struct message_fault *fault)
 {
     news_error(s, fault, true);
     session_explain(s, fault->text);
+    seat_failed(&s->seat, FAULT_BACKEND_PROTOCOL);
     end_by_proxy(s, FAULT_BACKEND_PROTOCOL, 502, s->route->lost_code,
                  fault_sentence(FAULT_BACKEND_PROTOCOL));
 }
@@ -241,7 +248,8 @@ static void wt_closed(void *user, const struct wt_end *end)
     session_tell_end(s);
     switch (s->state) {
     case SESSION_CONNECTING:
-        link_close(s->link);
+        if (s->link)
+            link_close(s->link);
         session_move(s, SESSION_OVER);
         break;
     case SESSION_ASKED:
@@ -290,12 +298,10 @@ static void link_opened(void *user)
         return;
     if (link_room(s->link) <
         s->scope_len + 4) { /* a stage is large enough, but there is no memory */
-        fail(s, FAULT_MEMORY_SESSION, 503);
+        session_fail(s, FAULT_MEMORY_SESSION, 503);
         return;
     }
     link_send(s->link, s->scope, s->scope_len);
-    free(s->scope);
-    s->scope = NULL;
     session_move(s, SESSION_ASKED);
 }
 
@@ -328,8 +334,10 @@ static void link_closed(void *user, const struct link_end *end)
     case SESSION_CONNECTING:
     case SESSION_ASKED:
     case SESSION_OPEN:
+        if (session_change_seat(s, end))
+            return;
         session_explain(s, end->text);
-        fail(s, end->fault, 502);
+        session_fail(s, end->fault, 502);
         break;
     case SESSION_ENDING:
         session_move(s, SESSION_OVER);
@@ -337,6 +345,7 @@ static void link_closed(void *user, const struct link_end *end)
     default:
         break;
     }
+    seat_leave(&s->seat);
     forget_news(s);
     free_when_both_ended(s);
 }
@@ -355,7 +364,8 @@ static void deadline_fired(void *owner)
     struct session *s = owner;
     switch (s->state) {
     case SESSION_ASKED:
-        fail(s, FAULT_BACKEND_ACCEPT_TIMEOUT, 504);
+        seat_failed(&s->seat, FAULT_BACKEND_ACCEPT_TIMEOUT);
+        session_fail(s, FAULT_BACKEND_ACCEPT_TIMEOUT, 504);
         break;
     case SESSION_DELIVERING:
     case SESSION_DELIVERED:
@@ -378,7 +388,7 @@ static void stall_fired(void *owner)
 {
     struct session *s = owner;
     if (session_listens(s))
-        fail(s, FAULT_BACKEND_STALLED, 502);
+        session_fail(s, FAULT_BACKEND_STALLED, 502);
 }
 
 static void flush(void *owner)
@@ -397,7 +407,7 @@ static void flush(void *owner)
 
 /* --- the beginning --- */
 
-static const struct link_ops ops_of_link = {
+const struct link_ops session_link_ops = {
     .opened = link_opened,
     .frame_received = down_frame_received,
     .frame_refused = down_frame_refused,
@@ -483,7 +493,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         return;
     }
     rules_init(&s->rules, s->offer.items, s->offer.count);
-    s->link = upstream_connect(r->upstreams[route->upstream], &ops_of_link, s, &s->memory);
+    session_take_seat(s, request);
 }
 
 static const struct wt_ops ops_of_wt = {

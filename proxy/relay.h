@@ -7,6 +7,7 @@
 #ifndef RELAY_H
 #define RELAY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,11 +29,21 @@ struct relay_headers {
     size_t add_count;
 };
 
+/* What decides at which address of its upstream a session is, if the policy is POOL_HASH. */
+enum relay_key {
+    RELAY_KEY_CLIENT, /* the client's IP address; also for requests without what is asked below */
+    RELAY_KEY_PATH,   /* without the query */
+    RELAY_KEY_HEADER,
+    RELAY_KEY_COOKIE,
+};
+
 /* What a session gets by the route that it takes. What it points to outlives the relay. */
 struct relay_route {
     const char *name;
     struct route route; /* what it fits */
     size_t upstream;    /* which one of the relay's */
+    enum relay_key key;
+    const char *key_name; /* of the header or cookie */
     const char *root_path;
     size_t max_sessions;     /* of this worker; one more gets 503. 0: no limit of its own */
     struct gate_rules rules; /* who may come */
@@ -57,6 +68,16 @@ struct relay_config {
     uint64_t datagram_ttl_ns; /* which then are dropped; 0 is never */
     size_t max_sessions;      /* of this worker; one more gets 503 */
 };
+
+/* The frames of a session that only asks whether an application accepts one: a scope, and a
+ * disconnect after the answer. */
+struct relay_probe {
+    uint8_t hello[1024], farewell[256];
+    size_t hello_len, farewell_len;
+};
+
+void relay_probe_init(struct relay_probe *p);
+bool relay_probe_is_accepted(const uint8_t *frame, size_t len);
 
 /* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. upstreams stay
  * in place. */

@@ -44,12 +44,23 @@ static void forget_offered(struct session *s)
     s->rules.offered_count = 0;
 }
 
+/* From now on no other address will do. */
+static void answered(struct session *s)
+{
+    seat_answered(&s->seat);
+    free(s->scope);
+    free(s->detail); /* of the addresses that were tried before */
+    s->scope = NULL;
+    s->detail = NULL;
+}
+
 void session_accept(struct session *s, const struct message *m)
 {
     size_t count;
     char *quoted;
     struct header *headers = answer_headers(s, m, &count, &quoted);
     s->accepted = true;
+    answered(s);
     s->rules.phase = RULES_OPEN;
     if (m->receive_window.set)
         s->receive_window = m->receive_window.value;
@@ -66,6 +77,7 @@ void session_reject(struct session *s, const struct message *m)
     size_t count;
     char *quoted;
     struct header *headers = answer_headers(s, m, &count, &quoted);
+    answered(s);
     report_count(s->relay->env, FAULT_REJECTED);
     session_decide(s, "app", session_no_code, "", 0, true, FAULT_REJECTED);
     session_begin_closing(s);

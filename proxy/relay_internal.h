@@ -13,6 +13,8 @@
  * relay_news.c    what the session itself has to tell: errors, credit, drain, disconnect
  * relay_down.c    what the application commands, done to the client
  * relay_scope.c   the first frame
+ * relay_seat.c    at which address of the application the session is
+ * relay_probe.c   whether an application would accept a session
  * relay_tell.c    what the log says of it
  *
  * Nothing is queued as messages. What is still to be told is kept as flags and byte queues in the
@@ -62,7 +64,7 @@ struct relay {
 
 /* How far the conversation with the application is. The moves are in relay.c. */
 enum session_state {
-    SESSION_CONNECTING, /* the link is being made */
+    SESSION_CONNECTING, /* an address is sought, or the link is being made */
     SESSION_ASKED,      /* the scope is sent; the client waits for an answer */
     SESSION_OPEN,
     SESSION_DELIVERING, /* close with after_delivery: until the client has everything */
@@ -111,7 +113,8 @@ struct session {
     LIST_ENTRY(session) entry;
     struct wt_session *wt; /* NULL when the client's side is over */
     bool wt_closing;       /* only wt's closed() is still to come */
-    struct link *link;     /* NULL when the application's side is over */
+    struct seat seat;      /* at the application, until the link has closed */
+    struct link *link;     /* NULL when the application's side is over, or not found yet */
     enum session_state state;
     struct session_end end;
     char id[17];            /* for logs and the scope */
@@ -122,7 +125,7 @@ struct session {
     const char *draft;      /* of the client's; for logs */
     bool accepted;
     unsigned status; /* of a refusal, 0 without */
-    uint8_t *scope;  /* until it is sent */
+    uint8_t *scope;  /* until it is answered */
     size_t scope_len;
     struct offer offer; /* of subprotocols, until the answer */
 
@@ -227,6 +230,10 @@ void session_told(struct session *s);
 /* True while commands are to be looked at. */
 bool session_listens(const struct session *s);
 
+/* Sluice itself ends it. */
+void session_fail(struct session *s, enum fault fault, unsigned status);
+extern const struct link_ops session_link_ops;
+
 /* --- relay_admit.c --- */
 
 /* The route that the request takes, a place inside the gate, and as whom it is counted (NULL if
@@ -250,6 +257,19 @@ void session_tell_end(const struct session *s);
 /* Counts and tells a request that became no session. */
 void session_tell_refused(struct relay *r, const struct wt_request *request, unsigned status,
                           enum fault fault);
+
+/* --- relay_seat.c --- */
+
+/* Finds an address of the application and connects: link_ops follow, or the session fails. */
+void session_take_seat(struct session *s, const struct wt_request *r);
+/* The address failed; the link has closed, or will not be used any more. Returns true if another
+ * one is sought, as by session_take_seat. */
+bool session_change_seat(struct session *s, const struct link_end *end);
+/* Answers the client that there is no room, and when to come again. */
+void session_refuse_for_now(struct session *s);
+struct upstream *session_upstream(const struct session *s);
+/* By what POOL_HASH chooses. */
+uint64_t session_key(const struct relay_route *route, const struct wt_request *r);
 
 /* --- relay_answer.c --- */
 

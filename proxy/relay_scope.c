@@ -70,7 +70,7 @@ static bool encode(struct session *s, const struct message_scope *scope)
 {
     const struct relay_route *route = s->route;
     size_t len = message_encode_scope(scope, NULL, 0);
-    if (len > route->max_frame || len > upstream_largest(s->relay->upstreams[route->upstream]))
+    if (len > route->max_frame || len > upstream_largest(session_upstream(s)))
         return false;
     s->scope = malloc(len);
     assert(s->scope);

@@ -31,11 +31,18 @@ void session_explain(struct session *s, const char *detail)
     assert(s->detail);
 }
 
+/* Of the application; the last one if it was sought at several. */
+static struct log_field address_of(const struct session *s)
+{
+    const char *address = seat_address(&s->seat);
+    return log_text("address", address[0] ? address : NULL);
+}
+
 void session_tell_opened(const struct session *s, unsigned status)
 {
     LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
         log_text("client", s->client), log_text("path", s->path), log_text("draft", s->draft),
-        log_uint("status", status));
+        address_of(s), log_uint("status", status));
 }
 
 /* What goes wrong at the application's side is for whoever runs both. */
@@ -54,6 +61,7 @@ void session_tell_end(const struct session *s)
     const struct log_field fields[] = {
         log_text("session", s->id),
         log_text("client", s->client),
+        address_of(s),
         s->accepted ? log_text("path", NULL) : log_text("path", s->path),
         s->accepted ? log_text("draft", NULL) : log_text("draft", s->draft),
         s->status ? log_uint("status", s->status) : log_text("status", NULL),

@@ -61,15 +61,18 @@ struct server {
     unsigned uncounted;   /* answers still to come before sum is whole */
     bool sum_is_new;
     struct stats sum;
+    struct tally tally;
 };
 
 /* --- statistics: asked of every worker, answered on its thread --- */
 
-static void add_count(struct server *s, const struct stats *stats)
+static void add_count(struct server *s, const struct stats *stats, const struct tally *tally)
 {
     pthread_mutex_lock(&s->lock);
     if (stats)
         stats_add(&s->sum, stats);
+    if (tally)
+        tally_add(&s->tally, tally);
     if (--s->uncounted == 0) {
         s->sum_is_new = true;
         uv_async_send(&s->wake);
@@ -77,10 +80,11 @@ static void add_count(struct server *s, const struct stats *stats)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void worker_counted(void *user, unsigned index, const struct stats *stats)
+static void worker_counted(void *user, unsigned index, const struct stats *stats,
+                           const struct tally *tally)
 {
     (void)index;
-    add_count(user, stats);
+    add_count(user, stats, tally);
 }
 
 static void count_workers(void *user)
@@ -89,12 +93,14 @@ static void count_workers(void *user)
 
     pthread_mutex_lock(&s->lock);
     s->sum = (struct stats){0};
+    tally_fini(&s->tally);
     s->uncounted = s->started + 1;
     pthread_mutex_unlock(&s->lock);
     for (unsigned i = 0; i < s->started; i++)
         if (!worker_count(s->workers[i]))
-            add_count(s, worker_stats(s->workers[i])); /* it has ended: the numbers stand still */
-    add_count(s, NULL);
+            /* It has ended: the numbers stand still. */
+            add_count(s, worker_stats(s->workers[i]), worker_tally(s->workers[i]));
+    add_count(s, NULL, NULL);
 }
 
 /* --- what else workers say --- */
@@ -477,15 +483,18 @@ static void finish(struct server *s)
 static void woken(uv_async_t *async)
 {
     struct server *s = async->data;
+    struct tally tally = {.rows = NULL};
     struct stats sum;
 
     pthread_mutex_lock(&s->lock);
     bool sum_is_new = s->sum_is_new, all_ended = s->ended == s->started;
     s->sum_is_new = false;
     sum = s->sum;
+    tally_add(&tally, &s->tally);
     pthread_mutex_unlock(&s->lock);
     if (sum_is_new && s->admin)
-        admin_counted(s->admin, &sum, s->worker_count);
+        admin_counted(s->admin, &sum, &tally, s->worker_count);
+    tally_fini(&tally);
     if (all_ended)
         finish(s);
 }
@@ -554,6 +563,7 @@ int server_run(const struct config *config, const struct log *log, char *error, 
     uv_run(&s.loop, UV_RUN_DEFAULT);
     uv_loop_close(&s.loop);
     plan_fini(&s.plan);
+    tally_fini(&s.tally);
     certificate_free(s.certificate);
     pthread_mutex_destroy(&s.lock);
     if (s.code == EXIT_CODE_OK)

@@ -74,6 +74,7 @@ struct worker {
     struct budget memory;
     struct turn turn;
     struct stats stats;
+    struct tally tally; /* of the last time that it was asked for, or of the end */
     struct inbox inbox;
 
     struct udp *sockets[WORKER_MAX_ADDRESSES];
@@ -211,6 +212,8 @@ static void close_connections(struct worker *w)
 {
     w->step = CLOSING_CONNECTIONS;
     timer_stop(w->env.timers, &w->drain_timer);
+    for (size_t i = 0; i < w->upstream_count; i++)
+        upstream_stop(w->upstreams[i]);
     wt_host_close_all(w->host);
 }
 
@@ -258,8 +261,16 @@ static void close_sockets(struct worker *w)
         udp_close(w->sockets[i]);
 }
 
+static void count_addresses(struct worker *w)
+{
+    tally_fini(&w->tally);
+    for (size_t i = 0; i < w->upstream_count; i++)
+        upstream_count(w->upstreams[i], &w->tally);
+}
+
 static void free_parts(struct worker *w)
 {
+    count_addresses(w);
     if (w->host)
         wt_host_free(w->host);
     if (w->relay)
@@ -279,7 +290,7 @@ static void close_handles(struct worker *w)
 {
     w->step = CLOSING_HANDLES;
     if (inbox_close(&w->inbox) & WISH_COUNT)
-        w->ops->counted(w->user, w->config.index, &w->stats);
+        w->ops->counted(w->user, w->config.index, &w->stats, &w->tally);
     uv_close((uv_handle_t *)&w->prepare, NULL);
     uv_close((uv_handle_t *)&w->wake, NULL);
     uv_close((uv_handle_t *)&w->timer_poll, NULL);
@@ -340,8 +351,10 @@ static void woken(uv_async_t *async)
     unsigned wishes = inbox_take(&w->inbox, packet_received);
 
     turn_end(&w->turn);
-    if (wishes & WISH_COUNT)
-        w->ops->counted(w->user, w->config.index, &w->stats);
+    if (wishes & WISH_COUNT) {
+        count_addresses(w);
+        w->ops->counted(w->user, w->config.index, &w->stats, &w->tally);
+    }
     if (wishes & WISH_CLOSE)
         close_everything(w);
     else if ((wishes & WISH_DRAIN) && w->step == RUNNING)
@@ -416,6 +429,7 @@ static void make_env(struct worker *w)
     budget_init(&w->memory, NULL, w->config.memory, &w->stats.memory_bytes);
     tls_random(w->env.hash_key, sizeof(w->env.hash_key));
     w->env.clients = clients_new(&w->env, &w->config.clients);
+    tls_random(&w->env.random, sizeof(w->env.random));
     timer_init(&w->drain_timer, drain_over, w);
     w->armed_ns = TIMERS_NEVER;
 }
@@ -532,6 +546,11 @@ const struct stats *worker_stats(const struct worker *w)
     return &w->stats;
 }
 
+const struct tally *worker_tally(const struct worker *w)
+{
+    return &w->tally;
+}
+
 /* It never ran: nothing is alive but the sockets. */
 static void end_unstarted(struct worker *w)
 {
@@ -554,5 +573,6 @@ void worker_free(struct worker *w)
     inbox_fini(&w->inbox);
     clients_free(w->env.clients);
     timers_free(w->env.timers);
+    tally_fini(&w->tally);
     free(w);
 }

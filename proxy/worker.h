@@ -17,6 +17,7 @@
 #include "base/clients.h"
 #include "base/log.h"
 #include "base/stats.h"
+#include "base/tally.h"
 #include "front/endpoint.h"
 #include "front/packet.h"
 #include "front/wt.h"
@@ -50,8 +51,9 @@ struct worker_config {
 
 /* Called on the worker's thread. */
 struct worker_ops {
-    /* Answers worker_count. stats is valid during the call. */
-    void (*counted)(void *user, unsigned index, const struct stats *stats);
+    /* Answers worker_count. stats and tally are valid during the call. */
+    void (*counted)(void *user, unsigned index, const struct stats *stats,
+                    const struct tally *tally);
     /* A packet for another worker; false if that one has no room for it. */
     bool (*forward)(void *user, unsigned index, const struct packet *p);
     /* Everything in it has ended; the last call. worker_free may follow. */
@@ -79,6 +81,7 @@ bool worker_receive(struct worker *w, const struct packet *p);
 
 /* Its numbers after ended(). */
 const struct stats *worker_stats(const struct worker *w);
+const struct tally *worker_tally(const struct worker *w);
 /* After ended(), or instead of worker_start. */
 void worker_free(struct worker *w);
 

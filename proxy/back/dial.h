@@ -1,8 +1,8 @@
 /*
  * dial - the attempt to reach an application's address.
  *
- * A name is looked up off the loop, each address found is tried in turn, and the full backlog of a
- * Unix socket is tried again and again; all of it within one timeout.
+ * The full backlog of a Unix socket is tried again and again within the timeout. Names are not
+ * looked up here: see resolve.h.
  */
 #ifndef BACK_DIAL_H
 #define BACK_DIAL_H
@@ -17,15 +17,14 @@
 #include "base/timers.h"
 
 struct sock;
-struct dial_lookup;
 
 /* Where to. */
 struct dial_target {
     char *address; /* as given: "unix:PATH", "tcp:HOST:PORT" */
-    char *host;    /* to be looked up; NULL if socket_address is all */
+    char *host;    /* of a TCP address; NULL for a Unix socket */
     char *port;
     struct sockaddr_storage socket_address;
-    socklen_t len;
+    socklen_t len; /* 0: host is a name, which must be resolved first */
 };
 
 /* Returns false if address cannot be understood; *error then says why (static text). */
@@ -41,23 +40,18 @@ struct dial_ops {
 
 struct dial {
     struct env *env;
-    uv_loop_t *loop;
     const struct dial_target *target;
     const struct dial_ops *ops;
     void *user;
     struct sock *sock;
-    struct dial_lookup *lookup;
-    struct addrinfo *found, *next; /* of a lookup; next is the one tried after this */
-    struct sockaddr_storage to;
-    socklen_t to_len;
-    uint64_t due_ns;
-    struct timer deadline; /* of the present address */
+    struct timer deadline;
     struct timer retry;
     uint64_t back_off_ns;
     char text[256];
 };
 
-/* Ends with one of ops, perhaps before this returns. target outlives the dial. */
+/* Ends with one of ops, perhaps before this returns. target, which is no name, outlives the dial.
+ */
 void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct dial_target *target,
                 uint64_t timeout_ns, const struct dial_ops *ops, void *user);
 /* No upcall comes any more. Does nothing if it has ended. */

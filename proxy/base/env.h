@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "base/random.h"
 #include "base/report.h"
 
 struct budget;
@@ -26,6 +27,7 @@ struct env {
     struct log *log;       /* where events are told */
     struct budget *memory; /* what this worker may hold and promise */
     struct clients *clients; /* what each client address may have; NULL: no limits */
+    struct random random;    /* for choices, not for secrets */
     uint8_t hash_key[16];    /* random; for tables whose keys a peer chooses */
     struct report report;    /* how often faults were told in the log; see report.h */
 };

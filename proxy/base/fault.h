@@ -91,6 +91,8 @@ enum fault_reach {
       "the application closed its connection without ending the session")                          \
     X(BACKEND_ACCEPT_TIMEOUT, "backend_accept_timeout", BACKEND,                                   \
       "the application neither accepted nor rejected in time")                                     \
+    X(BACKEND_FULL, "backend_full", BACKEND,                                                       \
+      "the application had no room for another session in time")                                   \
     X(BACKEND_STALLED, "backend_stalled", BACKEND,                                                 \
       "the application sent beyond its credit and the client did not read in time")                \
     X(MEMORY_FRAME, "memory_frame", BACKEND,                                                       \

@@ -19,6 +19,7 @@
     X(requests, "HTTP/3 request streams alive")                                                    \
     X(sessions, "WebTransport sessions alive")                                                     \
     X(streams, "WebTransport streams alive")                                                       \
+    X(sessions_waiting, "sessions waiting for room at an application")                             \
     X(links, "sockets to applications alive")                                                      \
     X(send_bytes, "bytes held for clients until they acknowledge them")                            \
     X(receive_bytes, "bytes held for applications until their sockets take them")                  \

@@ -43,6 +43,22 @@ static bool check_certificates(struct draft *d)
     return true;
 }
 
+static bool check_backend(struct draft *d, struct config_backend *b)
+{
+    bool is_named = b->hash_by == CONFIG_HASH_HEADER || b->hash_by == CONFIG_HASH_COOKIE;
+
+    if (b->addresses.count == 0)
+        return draft_complain_about(d, &b->addresses, b,
+                                    "'addresses' is missing: where does it listen, unix:PATH or "
+                                    "tcp:HOST:PORT?");
+    if (is_named && !b->hash_name)
+        return draft_complain_about(d, &b->hash_by, b,
+                                    "hash_name is missing: the name of the header or cookie");
+    if (b->rest_last < b->rest_first)
+        b->rest_last = b->rest_first;
+    return true;
+}
+
 static bool check_backends(struct draft *d)
 {
     struct config *c = d->config;
@@ -51,10 +67,8 @@ static bool check_backends(struct draft *d)
         return draft_complain(d, 0, d->file ? d->file : "",
                               "backends are missing: at least one with 'addresses'");
     for (size_t i = 0; i < c->backend_count; i++)
-        if (c->backends[i].addresses.count == 0)
-            return draft_complain_about(d, &c->backends[i].addresses, &c->backends[i],
-                                        "'addresses' is missing: where does it listen, unix:PATH "
-                                        "or tcp:HOST:PORT?");
+        if (!check_backend(d, &c->backends[i]))
+            return false;
     return true;
 }
 

@@ -44,10 +44,34 @@ struct config_certificate {
 
 enum config_backend_kind { CONFIG_BACKEND_APP };
 
+/* Which of several addresses a session gets. */
+enum config_balance {
+    CONFIG_BALANCE_LEAST_SESSIONS,
+    CONFIG_BALANCE_ROUND_ROBIN,
+    CONFIG_BALANCE_RANDOM_TWO,
+    CONFIG_BALANCE_HASH,
+};
+
+/* Of what. */
+enum config_hash { CONFIG_HASH_CLIENT, CONFIG_HASH_PATH, CONFIG_HASH_HEADER, CONFIG_HASH_COOKIE };
+
+/* How an address is tried without a client. */
+enum config_probe { CONFIG_PROBE_CONNECT, CONFIG_PROBE_ACCEPT };
+
 struct config_backend {
     const char *name;
     uint64_t kind;                 /* enum config_backend_kind */
     struct config_texts addresses; /* unix:PATH or tcp:HOST:PORT */
+    uint64_t balance;              /* enum config_balance */
+    uint64_t hash_by;              /* enum config_hash */
+    const char *hash_name;         /* of the header or cookie */
+    uint64_t max_address_sessions; /* of all workers together; 0: no limit */
+    uint64_t attempts;
+    uint64_t queue, queue_timeout;
+    uint64_t failures, rest_first, rest_last, slow_start;
+    uint64_t probe; /* enum config_probe */
+    uint64_t probe_interval, probe_timeout;
+    uint64_t resolve_interval;
     uint64_t connect_timeout, linger_timeout;
     uint64_t max_frame;
 };

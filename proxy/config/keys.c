@@ -32,6 +32,9 @@
 
 static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
 static const char *const backend_kinds[] = {"app", NULL};
+static const char *const balances[] = {"least-sessions", "round-robin", "random-two", "hash", NULL};
+static const char *const hash_bys[] = {"client", "path", "header", "cookie", NULL};
+static const char *const probes[] = {"connect", "accept", NULL};
 
 const struct key keys[] = {
     HEADING("What to serve"),
@@ -49,8 +52,10 @@ const struct key keys[] = {
      .meaning = "What listens there: 'app' is an application that speaks Sluice's protocol. Each "
                 "session becomes one connection to it."},
     {KEY_APP, BACKEND(addresses), .option = "app", .many = true,
-     .meaning = "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
-                "one connection to it; of several addresses sessions take turns."},
+     .meaning =
+         "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
+         "one connection to it; of several addresses 'balance' chooses one. A name stands for "
+         "all the addresses it has, and is looked up again and again."},
     {KEY_HOST, CERTIFICATE(names), .many = true,
      .meaning = "The server names that it is for; the first label may be an asterisk. Without them "
                 "those that the certificate itself names."},
@@ -191,6 +196,56 @@ const struct key keys[] = {
     {KEY_DURATION, ALL(datagram_ttl), .option = "datagram-ttl", .preset = "0", RANGE(0, HOUR),
      .meaning = "Datagrams that have waited for so long are dropped, too; 0 never drops them for "
                 "their age."},
+
+    HEADING("Several addresses of an application"),
+    {KEY_CHOICE, BACKEND(balance), .shared = true, .option = "balance", .preset = "least-sessions",
+     .choices = balances,
+     .meaning = "Which of its addresses a session gets: the one with the fewest sessions, the next "
+                "in turn, of two at random the one with fewer sessions, or always the same one "
+                "for the same hash. Each worker counts its own sessions."},
+    {KEY_CHOICE, BACKEND(hash_by), .shared = true, .option = "hash-by", .preset = "client",
+     .choices = hash_bys,
+     .meaning = "What the hash is of: the client's address, the path, a header or a cookie. "
+                "Requests without that header or cookie go by the client's address."},
+    {KEY_NAME, BACKEND(hash_name), .shared = true, .option = "hash-name",
+     .meaning = "The name of the header or cookie."},
+    {KEY_NUMBER, BACKEND(max_address_sessions), .shared = true, .option = "max-address-sessions",
+     .preset = "unlimited", .word = "unlimited", RANGE(1, 10000000),
+     .meaning = "Sessions at one address at once. Each worker takes its share."},
+    {KEY_NUMBER, BACKEND(queue), .shared = true, .option = "queue", .preset = "1000",
+     RANGE(0, 1000000),
+     .meaning = "Sessions that may wait while all addresses are full; one more is answered 503 "
+                "with Retry-After. Each worker takes its share."},
+    {KEY_DURATION, BACKEND(queue_timeout), .shared = true, .option = "queue-timeout",
+     .preset = "5s", RANGE(0, HOUR), .meaning = "How long one of them waits; then the same."},
+    {KEY_NUMBER, BACKEND(attempts), .shared = true, .option = "attempts", .preset = "3",
+     RANGE(1, 8),
+     .meaning = "Addresses at which a session is tried, as long as no application has answered; "
+                "1 tries no other."},
+    {KEY_NUMBER, BACKEND(failures), .shared = true, .option = "failures", .preset = "3",
+     RANGE(1, 1000),
+     .meaning = "Sessions in a row that an address loses or does not answer before it is let "
+                "rest. One that cannot be reached rests at once."},
+    {KEY_DURATION, BACKEND(rest_first), .shared = true, .option = "rest-first", .preset = "1s",
+     RANGE(10 * MS, HOUR),
+     .meaning = "How long it rests. Then it is tried, without a client; if it fails it rests "
+                "twice as long."},
+    {KEY_DURATION, BACKEND(rest_last), .shared = true, .option = "rest-last", .preset = "30s",
+     RANGE(10 * MS, HOUR), .meaning = "The longest that it rests."},
+    {KEY_DURATION, BACKEND(slow_start), .shared = true, .option = "slow-start", .preset = "10s",
+     RANGE(0, HOUR),
+     .meaning = "An address that is back gets a growing part of its share during this time."},
+    {KEY_CHOICE, BACKEND(probe), .shared = true, .option = "probe", .preset = "connect",
+     .choices = probes,
+     .meaning = "How an address is tried without a client: by a connection, or by a session of "
+                "its own, for '/', which the application must accept."},
+    {KEY_DURATION, BACKEND(probe_interval), .shared = true, .option = "probe-interval",
+     .preset = "0", RANGE(0, HOUR),
+     .meaning = "Try every address so often while it is up, too; 0 tries only those that rest."},
+    {KEY_DURATION, BACKEND(probe_timeout), .shared = true, .option = "probe-timeout",
+     .preset = "5s", RANGE(10 * MS, HOUR), .meaning = "For the answer, once it is connected."},
+    {KEY_DURATION, BACKEND(resolve_interval), .shared = true, .option = "resolve-interval",
+     .preset = "10s", RANGE(100 * MS, HOUR), .meaning = "How often names are looked up again."},
 
     HEADING("Clients' time"),
     {KEY_DURATION, ALL(idle_timeout), .option = "idle-timeout", .preset = "30s",

@@ -42,8 +42,8 @@ ORDER = {
     "proxy/back": [
         ["upstream"],
         ["link"],
-        ["dial"],
-        ["sock"],
+        ["dial", "health", "resolve"],
+        ["sock", "pool"],
     ],
     "proxy/config": [
         ["arguments"],

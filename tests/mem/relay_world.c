@@ -13,8 +13,7 @@
 #include <unistd.h>
 
 #include "mem/relay_world.h"
-
-#define CONNECT_NS (5 * NS_PER_S)
+#include "support/settings.h"
 
 struct rworld_config rworld_defaults(void)
 {
@@ -30,12 +29,7 @@ struct rworld_config rworld_defaults(void)
                   .linger_timeout_ns = 3 * NS_PER_S,
                   .stall_timeout_ns = 20 * NS_PER_S,
                   .lost_code = 0x1234},
-        .upstream = {.connect_timeout_ns = CONNECT_NS,
-                     .linger_timeout_ns = 3 * NS_PER_S,
-                     .frame_timeout_ns = 20 * NS_PER_S,
-                     .max_frame = 1 << 20,
-                     .stage_size = 128 << 10,
-                     .read_budget = 256 << 10},
+        .upstream = {UPSTREAM_SETTINGS},
     };
 }
 
@@ -117,6 +111,7 @@ void rworld_free(struct rworld *w)
     for (size_t i = 0; i < w->conn_count; i++)
         w->conns[i]->deaf = false;
     relay_close_all(w->relay);
+    upstream_stop(w->upstream);
     wt_host_close_all(w->client.host);
     wt_host_close_all(w->server);
     for (;;) {

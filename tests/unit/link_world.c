@@ -1,5 +1,5 @@
 /*
- * The world that link_world.h describes. Owns the loop, the upstream and a directory for its
+ * The world that link_world.h describes. Owns the loop, what links share and a directory for its
  * socket.
  */
 #include "cmocka_all.h"
@@ -88,20 +88,41 @@ void world_step(struct world *w)
     turn_end(&w->turn);
 }
 
-struct upstream *world_upstream(struct world *w, const char *address)
+bool world_target(struct world *w, const char *address, const char **error)
 {
-    const struct upstream_config config = {
-        .addresses = &address,
-        .address_count = 1,
+    dial_target_fini(&w->target);
+    return dial_target_init(&w->target, address, error);
+}
+
+struct link *world_open(struct world *w, const struct link_ops *ops, void *user)
+{
+    return link_open(&w->shared, &w->target, ops, user, &w->memory);
+}
+
+static void make_shared(struct world *w)
+{
+    w->shared = (struct link_shared){
+        .env = &w->env,
+        .loop = &w->loop,
         .connect_timeout_ns = 5 * NS_PER_S,
         .linger_timeout_ns = 2 * NS_PER_S,
         .frame_timeout_ns = 5 * NS_PER_S,
         .max_frame = MAX_FRAME,
         .stage_size = STAGE_SIZE,
         .read_budget = 256 << 10,
+        .read_buffer = malloc(256 << 10),
+        .read_size = 256 << 10,
     };
-    const char *error = NULL;
-    return upstream_new(&w->env, &w->loop, &config, &error);
+    TAILQ_INIT(&w->shared.starving);
+}
+
+static void free_shared(struct world *w)
+{
+    assert_int_equal(w->shared.links, 0);
+    while (w->shared.spare_count > 0)
+        free(w->shared.spare_stages[--w->shared.spare_count]);
+    free(w->shared.spare_part);
+    free(w->shared.read_buffer);
 }
 
 int world_setup(void **state)
@@ -121,8 +142,9 @@ int world_setup(void **state)
     assert_non_null(mkdtemp(w->dir));
     snprintf(w->path, sizeof w->path, "%s/app.sock", w->dir);
     snprintf(w->address, sizeof w->address, "unix:%s", w->path);
-    w->upstream = world_upstream(w, w->address);
-    assert_non_null(w->upstream);
+    const char *error = NULL;
+    assert_true(dial_target_init(&w->target, w->address, &error));
+    make_shared(w);
     *state = w;
     return 0;
 }
@@ -134,7 +156,8 @@ int world_teardown(void **state)
         link_close(w->link);
     turn_end(&w->turn);
     assert_null(stats_alive(&w->stats));
-    upstream_free(w->upstream);
+    free_shared(w);
+    dial_target_fini(&w->target);
     assert_int_equal(timers_next(w->env.timers), TIMERS_NEVER);
     uv_close((uv_handle_t *)&w->tick, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT);
@@ -162,7 +185,7 @@ int world_listen_unix(struct world *w, int backlog)
 int world_connected(struct world *w)
 {
     int listener = world_listen_unix(w, 16);
-    w->link = upstream_connect(w->upstream, &world_ops, w, &w->memory);
+    w->link = world_open(w, &world_ops, w);
     assert_int_equal(w->opened, 0);
     until(w, w->opened);
     int app = accept(listener, NULL, NULL);

@@ -10,8 +10,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "back/dial.h"
 #include "back/link.h"
-#include "back/upstream.h"
 #include "base/budget.h"
 #include "base/env.h"
 #include "base/log.h"
@@ -33,7 +33,8 @@ struct world {
     struct log log;
     struct env env;
     char dir[64], path[96], address[112];
-    struct upstream *upstream;
+    struct dial_target target;
+    struct link_shared shared;
     struct link *link;
     /* what was heard */
     int opened, closed, refused, writable;
@@ -50,7 +51,10 @@ extern const struct link_ops world_ops;
 
 int world_setup(void **state);
 int world_teardown(void **state);
-struct upstream *world_upstream(struct world *w, const char *address);
+/* Where w->link is opened to from now on. Returns false if the address cannot be understood; *error
+ * then says why. */
+bool world_target(struct world *w, const char *address, const char **error);
+struct link *world_open(struct world *w, const struct link_ops *ops, void *user);
 /* One pass of the loop, what is due, and the end of the turn. */
 void world_step(struct world *w);
 

@@ -68,16 +68,7 @@ static void an_open_frame_grows_until_it_is_written(void **state)
 static void an_open_frame_never_exceeds_max_frame(void **state)
 {
     struct world *w = *state;
-    upstream_free(w->upstream);
-    const char *error;
-    const struct upstream_config config = {.addresses = (const char *const[]){w->address},
-                                           .address_count = 1,
-                                           .connect_timeout_ns = NS_PER_S,
-                                           .linger_timeout_ns = NS_PER_S,
-                                           .max_frame = 32,
-                                           .stage_size = 4096,
-                                           .read_budget = 4096};
-    w->upstream = upstream_new(&w->env, &w->loop, &config, &error);
+    w->shared.max_frame = 32;
     int app = world_connected(w), key = 0;
     link_open_frame(w->link, &key, "HEAD", 4);
     assert_int_equal(link_append_room(w->link), 32 - 4 - 5);

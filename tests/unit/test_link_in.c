@@ -68,7 +68,7 @@ static void connect_other(struct other *o, struct world *w)
     unlink(w->path);
     int listener = world_listen_unix(w, 16);
     *o = (struct other){.w = w};
-    o->link = upstream_connect(w->upstream, &other_ops, o, &w->memory);
+    o->link = world_open(w, &other_ops, o);
     until(w, o->opened);
     o->app = accept(listener, NULL, NULL);
     assert_true(o->app >= 0);

@@ -9,7 +9,9 @@
 
 #include "cmocka_all.h"
 #include "address.h"
+#include "base/timers.h"
 #include "certificate.h"
+#include "../support/settings.h"
 #include "worker.h"
 
 enum { MAX_WORKERS = 2 };
@@ -41,8 +43,12 @@ static void wait_for(const int *number, int least)
     pthread_mutex_unlock(&world.lock);
 }
 
-static void counted(void *user, unsigned index, const struct stats *stats)
+static void counted(void *user, unsigned index, const struct stats *stats,
+                    const struct tally *tally)
 {
+    assert_int_equal(tally->count, 1);
+    assert_string_equal(tally->rows[0].address, "unix:/nonexistent");
+    assert_int_equal(tally->rows[0].up, 1);
     (void)user;
     (void)index;
     (void)stats;
@@ -68,12 +74,8 @@ static void ended(void *user, unsigned index)
 static const struct worker_ops ops = {.counted = counted, .forward = forward, .ended = ended};
 
 static const char *const nowhere = "unix:/nonexistent";
-static const struct upstream_config upstream = {.addresses = &nowhere,
-                                                .address_count = 1,
-                                                .max_frame = 1 << 20,
-                                                .stage_size = 1 << 18,
-                                                .frame_timeout_ns = 1000000000,
-                                                .read_budget = 1 << 18};
+static const struct upstream_config upstream = {
+    .addresses = &nowhere, .address_count = 1, UPSTREAM_SETTINGS};
 static const struct relay_route route = {.name = "default",
                                          .stream_window = 1 << 18,
                                          .session_window = 1 << 20,

@@ -112,7 +112,7 @@ def test_admin_listener(world):
     assert status == 200 and b"<html" in page.lower()
     assert proxy.get("/../etc/passwd")[0] == 404
     stats = json.loads(proxy.get("/stats")[1])
-    assert set(stats) == {"workers", "gauges", "counters", "faults"}
+    assert set(stats) == {"workers", "backends", "gauges", "counters", "faults"}
 
 
 # addresses
