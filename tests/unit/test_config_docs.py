@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What docs/ says of the configuration is what the table of keys says.
+"""What docs/ says of the configuration is what the table of keys says; each key has its test.
 
     test_config_docs.py CONFIG_DOCS            prints TAP
     test_config_docs.py --write CONFIG_DOCS    writes the files anew (make docs)
@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+EFFECTS = pathlib.Path(__file__).resolve().parent / "effects.txt"
 WRITTEN = {"reference": "configuration.md", "schema": "sluice.schema.json"}
 
 results = []
@@ -68,6 +69,35 @@ def test_schema(schema):
     report("schema addresses", not matches(addresses, "unix:/a") or matches(addresses, "/a"))
 
 
+def keys_of(schema):
+    """By their places; those that may stand at the top level, too, at their own."""
+    top = schema["properties"]
+    sections = {"backends": top["backends"]["additionalProperties"]} | {
+        name: top[name]["items"] for name in ("listeners", "certificates", "routes")}
+    inside = {name: set(element["properties"]) for name, element in sections.items()}
+    shared = set.union(*inside.values()) - {"max_sessions"}  # that is two keys
+    return {f"{section}.{key}" for section, keys in inside.items() for key in keys} | \
+        (set(top) - set(sections) - shared)
+
+
+def test_effects(schema):
+    """Each key has a test that shows its effect, and that test is there."""
+    told = {}
+    for line in EFFECTS.read_text().splitlines():
+        if line and not line.startswith("#"):
+            key, file, test = line.split()
+            told[key] = (file, test)
+    for key in sorted(keys_of(schema) | set(told)):
+        if key not in told:
+            report(f"effect of {key}", f"has no line in {EFFECTS.name}")
+            continue
+        file, test = told[key]
+        path = EFFECTS.parents[2] / file
+        there = path.exists() and re.search(rf"\b{test}\(", path.read_text())
+        report(f"effect of {key}", "there is no such key" if key not in keys_of(schema) else
+               not there and f"there is no {test} in {file}")
+
+
 def main():
     write = sys.argv[1] == "--write"
     program = sys.argv[-1]
@@ -79,7 +109,9 @@ def main():
             stale = not path.exists() or path.read_text() != made
             report(name, stale and "is not what the table says: run make docs")
     if not write:
-        test_schema(json.loads(generate(program, "schema")))
+        schema = json.loads(generate(program, "schema"))
+        test_schema(schema)
+        test_effects(schema)
         print(f"1..{len(results)}")
     return 1 if any(results) else 0
 

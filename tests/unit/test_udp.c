@@ -263,6 +263,31 @@ static void packets_from_port_0_are_dropped(void **state)
     assert_int_equal(b->bytes, 5);
 }
 
+static int receive_buffer_with(size_t kernel_buffer)
+{
+    struct udp_config config = {.bind = address_of("127.0.0.1", 0), .kernel_buffer = kernel_buffer};
+    char error[256] = "";
+    int size = 0;
+    socklen_t len = sizeof(size);
+    struct udp *udp = udp_open(&env, &loop, &config, &ops, &nodes[0], error, sizeof(error));
+    assert_non_null(udp);
+    nodes[0].udp = udp;
+    assert_int_equal(getsockopt(udp_fd(udp), SOL_SOCKET, SO_RCVBUF, &size, &len), 0);
+    udp_close(udp);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    nodes[0].udp = NULL;
+    return size;
+}
+
+/* The kernel keeps its books, too, and tells twice what was asked for (socket(7)). */
+static void the_kernel_is_asked_for_its_buffer(void **state)
+{
+    (void)state;
+    int small = receive_buffer_with(16 * 1024), own = receive_buffer_with(0);
+    assert_int_equal(small, 2 * 16 * 1024);
+    assert_true(own > small);
+}
+
 static void a_taken_port_is_told(void **state)
 {
     char error[256] = "";
@@ -326,6 +351,7 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(packets_from_port_0_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_kernel_is_asked_for_its_buffer, setup, teardown),
         cmocka_unit_test_setup_teardown(steering_follows_the_connection_id, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,233 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmocka_all.h"
+#include "config/check.h"
+#include "config/reader.h"
+#include "config/value.h"
+#include "plan.h"
+
+/* Every value differs from all others and from its default. */
+static const char text[] = "certificates: [{cert: auto}]\n"
+                           "backends:\n"
+                           "  other: {addresses: unix:/other}\n"
+                           "  app:\n"
+                           "    addresses: [unix:/app, tcp:host:1]\n"
+                           "    connect_timeout: 11s\n"
+                           "    linger_timeout: 12s\n"
+                           "    max_frame: 210KiB\n"
+                           "routes:\n"
+                           "  - name: chat\n"
+                           "    backend: app\n"
+                           "    hosts: [a.example, b.example]\n"
+                           "    path: /path\n"
+                           "    origins: https://c.example\n"
+                           "    require_origin: true\n"
+                           "    root_path: /root\n"
+                           "    add_request_headers: {x-a: b}\n"
+                           "    strip_request_headers: [x-c, x-d]\n"
+                           "    add_response_headers: {x-e: f, x-g: h}\n"
+                           "    strip_response_headers: x-i\n"
+                           "    max_sessions: 31\n"
+                           "    session_memory: 1201KiB\n"
+                           "    app_session_window: 302KiB\n"
+                           "    app_stream_window: 103KiB\n"
+                           "    max_pending_streams: 32\n"
+                           "    accept_timeout: 13s\n"
+                           "    stall_timeout: 14s\n"
+                           "    lost_code: 33\n"
+                           "  - {backend: other, path_prefix: /prefix, app_stream_window: 104KiB}\n"
+                           "udp_buffer: 105KiB\n"
+                           "offload: false\n"
+                           "connection_memory: 1106KiB\n"
+                           "max_streams: 34\n"
+                           "max_header: 47KiB\n"
+                           "connection_window: 308KiB\n"
+                           "stream_window: 109KiB\n"
+                           "connection_sessions: 45\n"
+                           "early_streams: 35\n"
+                           "datagram_queue: 36\n"
+                           "datagram_ttl: 15s\n"
+                           "idle_timeout: 50s\n"
+                           "keep_alive: 17s\n"
+                           "handshake_timeout: 18s\n"
+                           "settings_timeout: 19s\n"
+                           "close_timeout: 20s\n"
+                           "drain_timeout: 21s\n"
+                           "client_connections: 40\n"
+                           "client_connection_rate: 41\n"
+                           "client_sessions: 42\n"
+                           "client_session_rate: 43\n"
+                           "client_ipv6_prefix: 44\n";
+
+#define S   UINT64_C(1000000000)
+#define KIB UINT64_C(1024)
+
+struct world {
+    struct config *config;
+    struct plan plan;
+    struct worker_config worker;
+};
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct draft draft;
+    char error[512];
+
+    draft_begin(&draft, "test.yaml", error, sizeof(error));
+    value_preset_all(&draft);
+    if (!reader_read_text(&draft, text, strlen(text)) || !check_together(&draft))
+        fail_msg("%s", error);
+    w->config = draft_finish(&draft);
+    draft_fini(&draft);
+    struct plan_share share = {.workers = 1, .max_sessions = 51, .memory = 52};
+    plan_init(&w->plan, w->config, &share, NULL, &w->worker);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    plan_fini(&w->plan);
+    config_free(w->config);
+    free(w);
+    return 0;
+}
+
+static void test_clients(void **state)
+{
+    const struct world *w = *state;
+    const struct worker_config *c = &w->worker;
+
+    assert_int_equal(c->count, 1);
+    assert_int_equal(c->memory, 52);
+    assert_int_equal(c->relay.max_sessions, 51);
+    assert_int_equal(c->kernel_buffer, 105 * KIB);
+    assert_true(c->no_offload);
+    assert_true(c->wt.is_server);
+    assert_int_equal(c->wt.connection_memory, 1106 * KIB);
+    assert_int_equal(c->wt.max_streams_bidi, 34);
+    assert_int_equal(c->wt.max_streams_uni, 34);
+    assert_int_equal(c->wt.max_header_bytes, 47 * KIB);
+    assert_int_equal(c->wt.connection_window, 308 * KIB);
+    assert_int_equal(c->wt.stream_window, 109 * KIB);
+    assert_int_equal(c->wt.connection_sessions, 45);
+    assert_int_equal(c->wt.early_streams, 35);
+    assert_int_equal(c->wt.datagram_queue, 36);
+    assert_int_equal(c->relay.datagram_queue, 36);
+    assert_int_equal(c->wt.datagram_ttl_ns, 15 * S);
+    assert_int_equal(c->relay.datagram_ttl_ns, 15 * S);
+    assert_int_equal(c->wt.idle_timeout_ns, 50 * S);
+    assert_int_equal(c->wt.keep_alive_ns, 17 * S);
+    assert_int_equal(c->wt.handshake_timeout_ns, 18 * S);
+    assert_int_equal(c->wt.settings_timeout_ns, 19 * S);
+    assert_int_equal(c->wt.close_timeout_ns, 20 * S);
+    assert_int_equal(c->drain_timeout_ns, 21 * S);
+    /* as much as the largest of the routes lets an application send, and a stream's header */
+    assert_int_equal(c->wt.stream_send_limit, 104 * KIB + 64);
+}
+
+static void test_client_addresses(void **state)
+{
+    const struct world *w = *state;
+    const struct clients_config *c = &w->worker.clients;
+
+    assert_int_equal(c->limits[CLIENTS_CONNECTION].most, 40);
+    assert_int_equal(c->limits[CLIENTS_CONNECTION].per_second, 41);
+    assert_int_equal(c->limits[CLIENTS_SESSION].most, 42);
+    assert_int_equal(c->limits[CLIENTS_SESSION].per_second, 43);
+    assert_int_equal(c->ipv6_prefix, 44);
+}
+
+static void test_applications(void **state)
+{
+    const struct world *w = *state;
+    const struct upstream_config *u = &w->worker.upstreams[1];
+
+    assert_int_equal(w->worker.upstream_count, 2);
+    assert_string_equal(w->worker.upstreams[0].addresses[0], "unix:/other");
+    assert_int_equal(u->address_count, 2);
+    assert_string_equal(u->addresses[0], "unix:/app");
+    assert_string_equal(u->addresses[1], "tcp:host:1");
+    assert_int_equal(u->connect_timeout_ns, 11 * S);
+    assert_int_equal(u->linger_timeout_ns, 12 * S);
+    assert_int_equal(u->max_frame, 210 * KIB);
+    assert_true(u->stage_size >= 4 * 47 * KIB);
+}
+
+static void assert_bytes(const uint8_t *at, size_t len, const char *expected)
+{
+    assert_int_equal(len, strlen(expected));
+    assert_memory_equal(at, expected, len);
+}
+
+static void test_a_route(void **state)
+{
+    const struct world *w = *state;
+    const struct relay_route *r = &w->worker.relay.routes[0];
+
+    assert_int_equal(w->worker.relay.route_count, 2);
+    assert_string_equal(r->name, "chat");
+    assert_int_equal(r->upstream, 1);
+    assert_int_equal(r->route.host_count, 2);
+    assert_string_equal(r->route.hosts[1], "b.example");
+    assert_string_equal(r->route.path, "/path");
+    assert_string_equal(w->worker.relay.routes[1].route.path_prefix, "/prefix");
+    assert_int_equal(r->rules.origin_count, 1);
+    assert_string_equal(r->rules.origins[0], "https://c.example");
+    assert_true(r->rules.require_origin);
+    assert_string_equal(r->root_path, "/root");
+    assert_int_equal(r->max_sessions, 31);
+    assert_int_equal(r->session_memory, 1201 * KIB);
+    assert_int_equal(r->session_window, 302 * KIB);
+    assert_int_equal(r->stream_window, 103 * KIB);
+    assert_int_equal(r->max_pending_streams, 32);
+    assert_int_equal(r->accept_timeout_ns, 13 * S);
+    assert_int_equal(r->stall_timeout_ns, 14 * S);
+    assert_int_equal(r->lost_code, 33);
+    /* and what is its backend's */
+    assert_int_equal(r->max_frame, 210 * KIB);
+    assert_int_equal(r->linger_timeout_ns, 12 * S);
+}
+
+static void test_headers_of_a_route(void **state)
+{
+    const struct world *w = *state;
+    const struct relay_route *r = &w->worker.relay.routes[0];
+
+    assert_int_equal(r->to_app.add_count, 1);
+    assert_bytes(r->to_app.add[0].name, r->to_app.add[0].name_len, "x-a");
+    assert_bytes(r->to_app.add[0].value, r->to_app.add[0].value_len, "b");
+    assert_int_equal(r->to_app.strip_count, 2);
+    assert_string_equal(r->to_app.strip[1], "x-d");
+    assert_int_equal(r->to_client.add_count, 2);
+    assert_bytes(r->to_client.add[1].value, r->to_client.add[1].value_len, "h");
+    assert_int_equal(r->to_client.strip_count, 1);
+    assert_string_equal(r->to_client.strip[0], "x-i");
+}
+
+static void test_workers_share(void **state)
+{
+    struct world *w = *state;
+    struct plan_share share = {.workers = 4};
+
+    plan_fini(&w->plan);
+    plan_init(&w->plan, w->config, &share, NULL, &w->worker);
+    assert_int_equal(w->worker.count, 4);
+    assert_int_equal(w->worker.relay.routes[0].max_sessions, 8);
+    assert_int_equal(w->worker.relay.routes[1].max_sessions, 0); /* no limit stays none */
+    assert_int_equal(w->worker.clients.limits[CLIENTS_CONNECTION].most, 10);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_clients), TEST(test_client_addresses),   TEST(test_applications),
+        TEST(test_a_route), TEST(test_headers_of_a_route), TEST(test_workers_share),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
