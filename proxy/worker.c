@@ -289,6 +289,7 @@ static void free_parts(struct worker *w)
 static void close_handles(struct worker *w)
 {
     w->step = CLOSING_HANDLES;
+    report_rest(&w->env);
     if (inbox_close(&w->inbox) & WISH_COUNT)
         w->ops->counted(w->user, w->config.index, &w->stats, &w->tally);
     uv_close((uv_handle_t *)&w->prepare, NULL);

@@ -3,7 +3,7 @@
  *
  * One row each: its name, how far it reaches, and a sentence that a person understands. A function
  * that finds such a fault returns its row; one function per reach (stream, session, connection,
- * backend, process) acts on it and logs it once. Our own mistakes are no faults but asserts.
+ * backend) acts on it and logs it once. Our own mistakes are no faults but asserts.
  * Every fault has a counter in struct stats.
  */
 #ifndef BASE_FAULT_H
@@ -15,7 +15,6 @@ enum fault_reach {
     FAULT_OF_SESSION,
     FAULT_OF_CONNECTION,
     FAULT_OF_BACKEND,
-    FAULT_OF_PROCESS,
 };
 
 /* NAME, name as logged, reach, sentence */
@@ -108,9 +107,7 @@ enum fault_reach {
       "the client's address has as many sessions as one may have")                                 \
     X(CLIENT_SESSION_RATE, "client_session_rate", SESSION,                                         \
       "the client's address opens sessions faster than one may")                                   \
-    X(DRAINING, "draining", SESSION, "the proxy is shutting down and takes no new sessions")       \
-    /* process */                                                                                  \
-    X(SOCKET, "socket", PROCESS, "the operating system refused a socket operation")
+    X(DRAINING, "draining", SESSION, "the proxy is shutting down and takes no new sessions")
 
 enum fault {
 #define X(NAME, name, reach, sentence) FAULT_##NAME,

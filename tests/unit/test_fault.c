@@ -23,7 +23,6 @@ static void test_reach(void **state)
     assert_int_equal(fault_reach(FAULT_NONE), FAULT_OF_NOTHING);
     assert_int_equal(fault_reach(FAULT_TLS), FAULT_OF_CONNECTION);
     assert_int_equal(fault_reach(FAULT_BACKEND_LOST), FAULT_OF_BACKEND);
-    assert_int_equal(fault_reach(FAULT_SOCKET), FAULT_OF_PROCESS);
 }
 
 int main(void)
