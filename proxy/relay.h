@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/env.h"
+#include "base/forwarded.h"
 #include "base/header.h"
 #include "gate.h"
 #include "route.h"
@@ -45,8 +46,9 @@ struct relay_route {
     enum relay_key key;
     const char *key_name; /* of the header or cookie */
     const char *root_path;
-    size_t max_sessions;     /* of this worker; one more gets 503. 0: no limit of its own */
-    struct gate_rules rules; /* who may come */
+    size_t max_sessions;             /* of this worker; one more gets 503. 0: no limit of its own */
+    struct gate_rules rules;         /* who may come */
+    struct forwarded_rule forwarded; /* what the application hears of proxies in front */
     struct relay_headers to_app, to_client;
     /* Bytes an application may send ahead: the largest; it begins with less. */
     size_t stream_window;

@@ -46,20 +46,30 @@ static struct message_header to_message(const struct header *h)
                                    .value = {h->value, h->value_len}};
 }
 
-/* `host` first, from :authority; the rest as received, but for what the route does to them. Returns
- * how many. */
-static size_t scope_headers(const struct relay_headers *rule, const struct wt_request *r,
-                            struct message_header *to)
+/* `host` first, from :authority; the rest as received, but for what the route does to them; then
+ * who came before us, which is *forwarded, to be freed. Returns how many. */
+static size_t scope_headers(const struct relay_route *route, const struct wt_request *r,
+                            struct message_header *to, char **forwarded)
 {
+    const struct relay_headers *rule = &route->to_app;
+    const char *own = forwarded_name(route->forwarded.kind);
     size_t count = 0;
+    *forwarded = NULL;
     to[count++] = (struct message_header){
         .name = {(const uint8_t *)"host", 4},
         .value = {(const uint8_t *)r->authority, strlen(r->authority)},
     };
     for (size_t i = 0; i < r->header_count; i++) {
         const struct header *h = &r->headers[i];
-        if (!is_named(h, "host") && !session_strips(rule, h))
+        if (!is_named(h, "host") && !session_strips(rule, h) && !(own && is_named(h, own)))
             to[count++] = to_message(h);
+    }
+    if (own) {
+        size_t len;
+        *forwarded = forwarded_write(&route->forwarded, r->headers, r->header_count, &r->remote,
+                                     r->authority, &len);
+        to[count++] = (struct message_header){.name = {(const uint8_t *)own, strlen(own)},
+                                              .value = {(const uint8_t *)*forwarded, len}};
     }
     for (size_t i = 0; i < rule->add_count; i++)
         to[count++] = to_message(&rule->add[i]);
@@ -111,8 +121,10 @@ bool scope_build(struct session *s, const struct wt_request *r)
 {
     struct message_scope scope;
     char server[INET6_ADDRSTRLEN], client[INET6_ADDRSTRLEN];
-    const struct relay_headers *rule = &s->route->to_app;
-    size_t most = 1 + r->header_count + rule->add_count;
+    const struct relay_route *route = s->route;
+    struct sockaddr_storage from = r->remote;
+    char *forwarded;
+    size_t most = 2 + r->header_count + route->to_app.add_count;
     if (most > MESSAGE_MAX_SCOPE_HEADERS)
         return false;
     offer_read(&s->offer, r->headers, r->header_count);
@@ -123,13 +135,15 @@ bool scope_build(struct session *s, const struct wt_request *r)
     scope.path = (struct message_text){
         path, message_scope_path(scope.raw_path.at, scope.raw_path.len, path)};
     scope.headers = headers;
-    scope.header_count = scope_headers(rule, r, headers);
+    scope.header_count = scope_headers(route, r, headers, &forwarded);
     scope.server_port = host_port(&r->local, server, sizeof server);
     scope.server_host = news_text(server);
-    scope.client_port = host_port(&r->remote, client, sizeof client);
+    forwarded_find(&route->forwarded, r->headers, r->header_count, &from);
+    scope.client_port = host_port(&from, client, sizeof client);
     if (client[0])
         scope.client_host = news_text(client);
     bool fits = encode(s, &scope);
+    free(forwarded);
     free(headers);
     free(path);
     return fits;

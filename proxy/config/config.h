@@ -86,6 +86,7 @@ struct config_route {
     const char *backend;
     size_t backend_index; /* in backends */
     const char *root_path;
+    uint64_t forwarded;    /* enum forwarded_kind of base/forwarded.h */
     uint64_t max_sessions; /* of all workers together; 0: no limit of its own */
     uint64_t session_memory;
     uint64_t app_session_window, app_stream_window;
@@ -108,6 +109,7 @@ struct config {
 
     uint64_t unproven_handshakes, max_handshakes; /* of each worker */
     uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
+    struct config_texts trusted_proxies; /* networks */
     /* Of one client address; 0: no limit. */
     uint64_t client_connections, client_connection_rate, client_sessions, client_session_rate;
     uint64_t client_ipv6_prefix;

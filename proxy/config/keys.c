@@ -31,6 +31,7 @@
     }
 
 static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
+static const char *const forwarded_kinds[] = {"none", "x-forwarded-for", "forwarded", NULL};
 static const char *const backend_kinds[] = {"app", NULL};
 static const char *const balances[] = {"least-sessions", "round-robin", "random-two", "hash", NULL};
 static const char *const hash_bys[] = {"client", "path", "header", "cookie", NULL};
@@ -87,6 +88,14 @@ const struct key keys[] = {
     {KEY_NAME, ROUTE(backend), .meaning = "The name of the backend that gets the sessions."},
     {KEY_PATH, ROUTE(root_path),
      .meaning = "The scope's root_path: where the application is mounted."},
+    {KEY_CHOICE, ROUTE(forwarded), .shared = true, .option = "forwarded", .preset = "none",
+     .choices = forwarded_kinds,
+     .meaning = "The header that tells the application who the client is: the address that its "
+                "packets come from, after what trusted proxies have said. A client's own is left "
+                "out."},
+    {KEY_NETWORK, ALL(trusted_proxies), .option = "trusted-proxy", .many = true,
+     .meaning = "A proxy in front that says in that header who its client is; the scope's client "
+                "is then that one. Say it once for each."},
     {KEY_HEADERS, ROUTE(add_request_headers),
      .meaning = "Headers that the application gets in addition."},
     {KEY_HEADER, ROUTE(strip_request_headers), .many = true,

@@ -27,10 +27,11 @@ enum key_kind {
     KEY_APP,    /* unix:PATH or tcp:HOST:PORT */
     KEY_FILE,
     KEY_NAME,
-    KEY_HOST,   /* a DNS name or an IP address; the first label may be an asterisk */
-    KEY_ORIGIN, /* of a page; see base/origin.h */
-    KEY_PATH,   /* of a URL */
-    KEY_HEADER, /* a header's name */
+    KEY_HOST,    /* a DNS name or an IP address; the first label may be an asterisk */
+    KEY_NETWORK, /* an IP address, perhaps with /BITS; see base/forwarded.h */
+    KEY_ORIGIN,  /* of a page; see base/origin.h */
+    KEY_PATH,    /* of a URL */
+    KEY_HEADER,  /* a header's name */
     /* Names with values: */
     KEY_HEADERS,
     KEY_KINDS

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/forwarded.h"
 #include "base/hostport.h"
 #include "base/origin.h"
 #include "base/timers.h"
@@ -168,6 +169,8 @@ static const struct {
     [KEY_FILE] = {"FILE", "a file", is_file},
     [KEY_NAME] = {"NAME", "a name of letters, digits, '.', '_' and '-'", value_is_name},
     [KEY_HOST] = {"HOST", "a host such as example.org or *.example.org", is_host},
+    [KEY_NETWORK] = {"NETWORK", "an IP address or a network such as 10.0.0.0/8",
+                     forwarded_is_network},
     [KEY_ORIGIN] = {"ORIGIN", "an origin such as https://example.org or https://*.example.org",
                     origin_is_pattern},
     [KEY_PATH] = {"PATH", "a path that begins with '/', without a query", is_path},

@@ -120,6 +120,7 @@ static const char *good_value(const struct key *key)
                                                   [KEY_FILE] = "/some/file",
                                                   [KEY_NAME] = "app",
                                                   [KEY_HOST] = "'*.example.org'",
+                                                  [KEY_NETWORK] = "10.0.0.0/8",
                                                   [KEY_ORIGIN] = "'https://*.x.org'",
                                                   [KEY_PATH] = "/some/path",
                                                   [KEY_HEADER] = "x-some",
