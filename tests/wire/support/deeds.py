@@ -284,6 +284,12 @@ def _(scene):
     return Case(client, asked)
 
 
+@does("asks for a second session without flow control of sessions")
+def _(scene):
+    client, _, _ = scene.open()
+    return Case(client, client.connect(), serves=False)
+
+
 @does("sends headers that cannot be decoded")
 def _(scene):
     client = scene.connect()
