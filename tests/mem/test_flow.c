@@ -245,7 +245,7 @@ static void many_streams_are_not_more_than_one(void **state)
 
 /* ---- nothing is lost for ever ---- */
 
-static uint64_t random_below(uint64_t *seed, uint64_t n)
+static uint64_t below(uint64_t *seed, uint64_t n)
 {
     *seed = *seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
     return (*seed >> 33) % n;
@@ -254,14 +254,14 @@ static uint64_t random_below(uint64_t *seed, uint64_t n)
 /* Gives up some of what is going on, on either side. */
 static void disturb(struct pair *p, uint64_t *seed)
 {
-    struct peer *peer = random_below(seed, 2) ? &p->server : &p->client;
-    struct peer_session *s = peer->sessions[random_below(seed, 2)];
+    struct peer *peer = below(seed, 2) ? &p->server : &p->client;
+    struct peer_session *s = peer->sessions[below(seed, 2)];
     if (s->closed || s->stream_count == 0)
         return;
-    struct peer_stream *st = s->streams[random_below(seed, s->stream_count)];
+    struct peer_stream *st = s->streams[below(seed, s->stream_count)];
     if (!st->wt)
         return;
-    if (random_below(seed, 2) && (st->local || !st->unidirectional) && !st->all_acked) {
+    if (below(seed, 2) && (st->local || !st->unidirectional) && !st->all_acked) {
         wt_stream_reset(st->wt, 1);
         st->out = NULL;
         st->echo_len = 0;
@@ -274,10 +274,10 @@ static void open_some(struct pair *p, uint64_t *seed)
 {
     for (int i = 0; i < 2; i++) {
         struct peer *peer = i ? &p->server : &p->client;
-        struct peer_session *s = peer->sessions[random_below(seed, 2)];
+        struct peer_session *s = peer->sessions[below(seed, 2)];
         struct peer_stream *st = s->closed ? NULL : peer_open(s, true);
         if (st)
-            peer_send(st, bytes, random_below(seed, 40 * KIB), 0, random_below(seed, 2));
+            peer_send(st, bytes, below(seed, 40 * KIB), 0, below(seed, 2));
     }
 }
 
@@ -325,7 +325,7 @@ static void what_is_given_up_gives_its_credit_back(void **state)
             disturb(p, &dice);
             peer_pump(&p->server);
             peer_pump(&p->client);
-            pair_run_for(p, random_below(&dice, 40) * NS_PER_MS);
+            pair_run_for(p, below(&dice, 40) * NS_PER_MS);
         }
         end_all(&p->server);
         end_all(&p->client);
