@@ -4,7 +4,8 @@
  * One row each: its name, how far it reaches, and a sentence that a person understands. A function
  * that finds such a fault returns its row; one function per reach (stream, session, connection,
  * backend) acts on it and logs it once. Our own mistakes are no faults but asserts.
- * Every fault has a counter in struct stats.
+ * Every fault has a counter in struct stats, a row in docs/operations.md, and a test that
+ * tests/wire/test_reasons.py has or names.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
