@@ -97,7 +97,8 @@ struct wt_session {
     struct h3_request *request; /* NULL once QUIC has finished with it */
     struct h3_lane *lane;
     struct wt_flow flow;
-    bool is_told; /* its holder knows of it */
+    bool is_told;       /* its holder knows of it */
+    bool wants_draft02; /* the client waits to hear that we speak draft 02 */
     uint64_t id;
     void *user;
     LIST_ENTRY(wt_session) entry;

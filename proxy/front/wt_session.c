@@ -288,6 +288,15 @@ static size_t count_sessions(const struct wt_conn *c)
     return count;
 }
 
+static bool has_header(const struct header *headers, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (headers[i].name_len == strlen(name) &&
+            memcmp(headers[i].name, name, headers[i].name_len) == 0)
+            return true;
+    return false;
+}
+
 void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct h3_head *head)
 {
     c->host->env->stats->sessions_requested++;
@@ -325,6 +334,8 @@ void wt_session_requested(struct wt_conn *c, struct h3_request *r, const struct 
     };
     conn_addresses(h3_conn(c->h3), &request.local, &request.remote);
     conn_tls_info(h3_conn(c->h3), &request.tls_version, &request.cipher_suite);
+    s->wants_draft02 =
+        has_header(head->headers, head->header_count, "sec-webtransport-http3-draft02");
     s->is_told = true;
     c->host->ops->requested(c->host->user, s, &request);
 }
@@ -338,13 +349,33 @@ static void become_open(struct wt_session *s)
     turn_touch(env_of(s)->turn, &s->deliver);
 }
 
+/* Section 3.1 of draft-ietf-webtrans-http3-02: a client that names its version is told ours. */
+static void respond(struct wt_session *s, unsigned status, const struct header *headers,
+                    size_t count)
+{
+    static const struct header draft02 = {(const uint8_t *)"sec-webtransport-http3-draft", 28,
+                                          (const uint8_t *)"draft02", 7};
+    if (!s->wants_draft02 || has_header(headers, count, "sec-webtransport-http3-draft")) {
+        h3_request_respond(s->request, status, headers, count, false);
+        return;
+    }
+    struct header *all = calloc(count + 1, sizeof(*all));
+    if (!all)
+        abort();
+    all[0] = draft02;
+    if (count > 0)
+        memcpy(all + 1, headers, count * sizeof(*all));
+    h3_request_respond(s->request, status, all, count + 1, false);
+    free(all);
+}
+
 void wt_accept(struct wt_session *s, unsigned status, const struct header *headers, size_t count)
 {
     assert(status >= 200 && status <= 299);
     if (s->state != WT_REQUESTED)
         return;
     env_of(s)->stats->sessions_accepted++;
-    h3_request_respond(s->request, status, headers, count, false);
+    respond(s, status, headers, count);
     become_open(s);
     if (s->conn->host->draining)
         wt_drain(s);

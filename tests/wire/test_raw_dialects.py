@@ -65,6 +65,23 @@ def test_one_session_for_each_connection_needs_no_limits(world):
     client.close()
 
 
+@pytest.mark.parametrize("more, answer, told", [
+    ([], [], []),
+    ([(b"sec-webtransport-http3-draft02", b"1")], [], [b"draft02"]),
+    ([(b"sec-webtransport-http3-draft02", b"1")], [[b"x", b"y"]], [b"draft02"]),
+    ([(b"sec-webtransport-http3-draft02", b"1")], [[b"sec-webtransport-http3-draft", b"mine"]],
+     [b"mine"]),
+])
+def test_who_names_draft_02_is_told_of_it(scene, more, answer, told):
+    client = scene.connect()
+    asked = client.connect(more=more)
+    scene.session_of(client).accept(headers=answer)
+    assert asked.wait_status() == 200
+    headers = asked.headers()
+    assert [value for name, value in headers if name == b"sec-webtransport-http3-draft"] == told
+    assert all(tuple(line) in headers for line in answer)
+
+
 def test_the_log_names_the_dialect(scene):
     client = scene.connect(hello=False)
     client.hello(settings=((0x33, 1), (0x2C7CF000, 1)))
