@@ -6,6 +6,7 @@ import pytest
 
 from support.quicclient import Client
 
+END = "webtransport.disconnect"
 ONE_APP = "backends: {app: {addresses: 'unix:DIR/app.sock'}}\n"
 
 
@@ -158,13 +159,49 @@ routes:
 def test_addresses_of_a_backend_take_turns(world):
     apps = [world.app(name=f"{i}.sock") for i in range(3)]
     proxy = world.configured("""
-backends: {app: {addresses: ['unix:DIR/0.sock', 'unix:DIR/1.sock', 'unix:DIR/2.sock']}}
+backends:
+  app:
+    addresses: ['unix:DIR/0.sock', 'unix:DIR/1.sock', 'unix:DIR/2.sock']
+    balance: round-robin
 routes: [{backend: app}]
 """, workers=1)
     with Clients(proxy.port) as clients:
         for _ in range(2):
             for app in apps:
                 clients.opened(app)
+
+
+@pytest.mark.parametrize("said, ask", [
+    ("hash_by: path", lambda key: {"path": f"/{key}"}),
+    ("hash_by: header, hash_name: x-user", lambda key: {"headers": [(b"x-user", key.encode())]}),
+    ("hash_by: cookie, hash_name: user",
+     lambda key: {"headers": [(b"cookie", f"a=b; user={key}; c=d".encode())]}),
+])
+def test_the_same_hash_gets_the_same_address(world, said, ask):
+    def named(number):
+        def handler(session):
+            session.accept(headers=[[b"x-app", str(number).encode()]])
+            while (session.next(timeout=None) or {"type": END})["type"] != END:
+                pass
+        return handler
+
+    for number in range(3):
+        world.app(named(number), name=f"{number}.sock")
+    proxy = world.configured(f"""
+backends:
+  app: {{addresses: ['unix:DIR/0.sock', 'unix:DIR/1.sock', 'unix:DIR/2.sock'],
+        balance: hash, {said}}}
+routes: [{{backend: app}}]
+""")
+    chosen = {}
+    with Clients(proxy.port) as clients:
+        for turn in range(2):
+            for key in range(16):
+                asked = clients.ask(**ask(f"key{key}"))
+                assert asked.wait_response() == 200
+                app = dict(asked.headers)[b"x-app"]
+                assert chosen.setdefault(key, app) == app, (turn, key)
+    assert len(set(chosen.values())) > 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
