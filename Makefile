@@ -16,7 +16,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak interop bench newest lint docs format clean
+.PHONY: help run build test soak chaos interop bench newest lint docs format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -38,6 +38,10 @@ test: ## run every test once (under 15 minutes)
 soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the container image
 	@$(setup) soak
 	@$(python) tests/support/run.py --soak $(SUITE)
+
+chaos: ## kill applications under load, 50 rounds: who is touched by it
+	@$(setup) test
+	@ROUNDS=$${ROUNDS:-50} $(python) tests/support/run.py chaos
 
 interop: ## run other people's WebTransport clients against Sluice: who can do what
 	@$(setup) interop

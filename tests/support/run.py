@@ -13,6 +13,7 @@ What tests may rely on, through the environment:
     SLUICE_BUILD    the build folder whose programs they test (absolute)
     SLUICE_WORKERS  how many workers the proxy under test has
     SEEDS, REPEAT   how many seeds or repeats a loop test does (few in make test)
+    ROUNDS          how often tests/chaos does its worst (few in make test, 50 in make chaos)
     SOAK            1 in make soak, absent otherwise
 """
 
@@ -66,6 +67,7 @@ TEST = [
     Suite("mem", "meson", "mem", "build-asan"),
     Suite("python", "pytest", "backends/python/tests", "build"),
     Suite("wire", "pytest", "tests/wire", "build"),
+    Suite("chaos", "pytest", "tests/chaos", "build"),
     Suite("interop", "interop", "tests/interop", "build"),
 ]
 SOAK = [
@@ -77,6 +79,7 @@ SOAK = [
     Suite("mem-tsan", "meson", "mem", "build-tsan"),
     Suite("python", "pytest", "backends/python/tests", "build-asan"),
     Suite("wire", "pytest", "tests/wire", "build-asan"),
+    Suite("chaos", "pytest", "tests/chaos", "build-asan", {"ROUNDS": "50"}),
     Suite("interop", "interop", "tests/interop", "build-asan"),
     Suite("wire-tsan", "pytest", "tests/wire", "build-tsan", {"SLUICE_WORKERS": "2"}),
     Suite("fuzz", "fuzz", "tests/fuzz", "build-fuzz"),
@@ -291,7 +294,7 @@ def prepare_build(folder):
 
 
 def uses_wire(suite):
-    return suite.what in ("tests/wire", "tests/interop", "tests/container")
+    return suite.what in ("tests/wire", "tests/chaos", "tests/interop", "tests/container")
 
 
 def prepare_wire():

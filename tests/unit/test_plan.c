@@ -16,6 +16,21 @@ static const char text[] = "certificates: [{cert: auto}]\n"
                            "    connect_timeout: 11s\n"
                            "    linger_timeout: 12s\n"
                            "    max_frame: 210KiB\n"
+                           "    balance: hash\n"
+                           "    hash_by: cookie\n"
+                           "    hash_name: id\n"
+                           "    max_address_sessions: 60\n"
+                           "    queue: 61\n"
+                           "    queue_timeout: 62s\n"
+                           "    attempts: 7\n"
+                           "    failures: 63\n"
+                           "    rest_first: 64s\n"
+                           "    rest_last: 65s\n"
+                           "    slow_start: 66s\n"
+                           "    probe: accept\n"
+                           "    probe_interval: 67s\n"
+                           "    probe_timeout: 68s\n"
+                           "    resolve_interval: 69s\n"
                            "routes:\n"
                            "  - name: chat\n"
                            "    backend: app\n"
@@ -155,6 +170,22 @@ static void test_applications(void **state)
     assert_int_equal(u->connect_timeout_ns, 11 * S);
     assert_int_equal(u->linger_timeout_ns, 12 * S);
     assert_int_equal(u->max_frame, 210 * KIB);
+    assert_string_equal(u->name, "app");
+    assert_int_equal(u->policy, POOL_HASH);
+    assert_int_equal(u->max_sessions, 60);
+    assert_int_equal(u->queue_max, 61);
+    assert_int_equal(u->queue_timeout_ns, 62 * S);
+    assert_int_equal(u->attempts, 7);
+    assert_int_equal(u->health.failures, 63);
+    assert_int_equal(u->health.pause_first_ns, 64 * S);
+    assert_int_equal(u->health.pause_last_ns, 65 * S);
+    assert_int_equal(u->health.slow_start_ns, 66 * S);
+    assert_int_equal(u->probe.kind, UPSTREAM_PROBE_ACCEPT);
+    assert_int_equal(u->probe.interval_ns, 67 * S);
+    assert_int_equal(u->probe.timeout_ns, 68 * S);
+    assert_int_equal(u->resolve_interval_ns, 69 * S);
+    assert_int_equal(w->worker.relay.routes[0].key, RELAY_KEY_COOKIE);
+    assert_string_equal(w->worker.relay.routes[0].key_name, "id");
     assert_true(u->stage_size >= 4 * 47 * KIB);
 }
 
