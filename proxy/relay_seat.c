@@ -12,13 +12,16 @@
 
 /* --- what the choice of an address may depend on --- */
 
-static uint64_t client_key(const struct wt_request *r)
+/* Behind a proxy that is trusted it is the one that the proxy names. */
+static uint64_t client_key(const struct relay_route *route, const struct wt_request *r)
 {
-    if (r->remote.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&r->remote;
+    struct sockaddr_storage client = r->remote;
+    forwarded_find(&route->forwarded, r->headers, r->header_count, &client);
+    if (client.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&client;
         return pool_hash(&in6->sin6_addr, sizeof in6->sin6_addr);
     }
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&r->remote;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)&client;
     return pool_hash(&in->sin_addr, sizeof in->sin_addr);
 }
 
@@ -48,23 +51,23 @@ static bool find_cookie(const uint8_t *list, size_t len, const char *name, uint6
     return false;
 }
 
-static uint64_t header_key(const struct wt_request *r, const char *name)
+static uint64_t header_key(const struct relay_route *route, const struct wt_request *r)
 {
     for (size_t i = 0; i < r->header_count; i++)
-        if (is_named(&r->headers[i], name))
+        if (is_named(&r->headers[i], route->key_name))
             return pool_hash(r->headers[i].value, r->headers[i].value_len);
-    return client_key(r);
+    return client_key(route, r);
 }
 
-static uint64_t cookie_key(const struct wt_request *r, const char *name)
+static uint64_t cookie_key(const struct relay_route *route, const struct wt_request *r)
 {
     uint64_t key;
     for (size_t i = 0; i < r->header_count; i++) {
         const struct header *h = &r->headers[i];
-        if (is_named(h, "cookie") && find_cookie(h->value, h->value_len, name, &key))
+        if (is_named(h, "cookie") && find_cookie(h->value, h->value_len, route->key_name, &key))
             return key;
     }
-    return client_key(r);
+    return client_key(route, r);
 }
 
 uint64_t session_key(const struct relay_route *route, const struct wt_request *r)
@@ -73,11 +76,11 @@ uint64_t session_key(const struct relay_route *route, const struct wt_request *r
     case RELAY_KEY_PATH:
         return pool_hash(r->path, strcspn(r->path, "?"));
     case RELAY_KEY_HEADER:
-        return header_key(r, route->key_name);
+        return header_key(route, r);
     case RELAY_KEY_COOKIE:
-        return cookie_key(r, route->key_name);
+        return cookie_key(route, r);
     default:
-        return client_key(r);
+        return client_key(route, r);
     }
 }
 
