@@ -20,12 +20,13 @@ struct entry {
     struct tls_certificate *cert;
     time_t begins;
     struct certificate_hash present, before; /* before.expires is 0 if there is none */
+    bool is_news;
 };
 
 struct certificate {
     struct tls_context *context;
     size_t count;
-    struct entry entries[];
+    struct entry *entries;
 };
 
 static struct tls_certificate *make(const struct certificate_source *source, time_t now,
@@ -57,6 +58,9 @@ static void replace(struct entry *e, struct tls_certificate *cert)
 {
     tls_certificate_free(e->cert);
     e->cert = cert;
+    if (memcmp(e->present.bytes, tls_certificate_hash(cert), CERTIFICATE_HASH_LEN) == 0)
+        return;
+    e->is_news = true;
     e->before = e->present;
     memcpy(e->present.bytes, tls_certificate_hash(cert), CERTIFICATE_HASH_LEN);
     e->present.expires = tls_certificate_expires(cert);
@@ -77,23 +81,87 @@ static void show(struct certificate *c)
     free(certs);
 }
 
+static void free_entries(struct entry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        tls_certificate_free(entries[i].cert);
+    free(entries);
+}
+
+static bool has_same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+static bool has_same_names(const struct certificate_source *a, const struct certificate_source *b)
+{
+    if (a->name_count != b->name_count)
+        return false;
+    for (size_t i = 0; i < a->name_count; i++)
+        if (strcmp(a->names[i], b->names[i]) != 0)
+            return false;
+    return true;
+}
+
+/* What c has from this source; NULL if nothing. */
+static const struct entry *find_entry(const struct certificate *c,
+                                      const struct certificate_source *source)
+{
+    for (size_t i = 0; i < c->count; i++) {
+        const struct certificate_source *s = &c->entries[i].source;
+        if (has_same_text(s->cert_file, source->cert_file) && has_same_names(s, source))
+            return &c->entries[i];
+    }
+    return NULL;
+}
+
+/* before: what there is from this source; may be NULL. */
+static bool fill_entry(struct entry *e, const struct certificate_source *source,
+                       const struct entry *before, time_t now, char *error, size_t error_size)
+{
+    if (before) {
+        *e = *before;
+        tls_certificate_share(e->cert);
+    }
+    e->source = *source;
+    if (before && !source->cert_file)
+        return true;
+    struct tls_certificate *cert = get(source, now, error, error_size);
+    if (cert)
+        replace(e, cert);
+    return cert != NULL;
+}
+
+bool certificate_reload(struct certificate *c, const struct certificate_source *sources,
+                        size_t count, time_t now, char *error, size_t error_size)
+{
+    struct entry *entries = calloc(count, sizeof(entries[0]));
+
+    assert(entries && count > 0);
+    for (size_t i = 0; i < count; i++)
+        if (!fill_entry(&entries[i], &sources[i], find_entry(c, &sources[i]), now, error,
+                        error_size)) {
+            free_entries(entries, i + 1);
+            return false;
+        }
+    free_entries(c->entries, c->count);
+    c->entries = entries;
+    c->count = count;
+    if (c->context)
+        show(c);
+    return true;
+}
+
 struct certificate *certificate_new(const struct certificate_source *sources, size_t count,
                                     time_t now, char *error, size_t error_size)
 {
-    struct certificate *c = calloc(1, sizeof(*c) + count * sizeof(c->entries[0]));
+    struct certificate *c = calloc(1, sizeof(*c));
 
-    assert(c && count > 0);
-    for (; c->count < count; c->count++) {
-        struct tls_certificate *cert = get(&sources[c->count], now, error, error_size);
-        if (!cert) {
-            certificate_free(c);
-            return NULL;
-        }
-        c->entries[c->count].source = sources[c->count];
-        replace(&c->entries[c->count], cert);
+    assert(c);
+    if (certificate_reload(c, sources, count, now, error, error_size)) {
+        tls_certificate_share(c->entries[0].cert);
+        c->context = tls_context_new_server(c->entries[0].cert, error, error_size);
     }
-    tls_certificate_share(c->entries[0].cert);
-    c->context = tls_context_new_server(c->entries[0].cert, error, error_size);
     if (!c->context) {
         certificate_free(c);
         return NULL;
@@ -107,9 +175,20 @@ void certificate_free(struct certificate *c)
     if (!c)
         return;
     tls_context_free(c->context);
-    for (size_t i = 0; i < c->count; i++)
-        tls_certificate_free(c->entries[i].cert);
+    free_entries(c->entries, c->count);
     free(c);
+}
+
+size_t certificate_count(const struct certificate *c)
+{
+    return c->count;
+}
+
+bool certificate_is_news(struct certificate *c, size_t i)
+{
+    bool is_news = c->entries[i].is_news;
+    c->entries[i].is_news = false;
+    return is_news;
 }
 
 struct tls_context *certificate_context(const struct certificate *c)

@@ -43,6 +43,13 @@ struct certificate *certificate_new(const struct certificate_source *sources, si
 void certificate_free(struct certificate *c);
 
 struct tls_context *certificate_context(const struct certificate *c);
+/* Takes others, or the same ones as they are in their files now, for the handshakes to come. One
+ * made on the spot stays what it is if its names do. On failure nothing has changed. */
+bool certificate_reload(struct certificate *c, const struct certificate_source *sources,
+                        size_t count, time_t now, char *error, size_t error_size);
+size_t certificate_count(const struct certificate *c);
+/* True once for each one that is new. */
+bool certificate_is_news(struct certificate *c, size_t i);
 /* Call it now and then, for each. Makes a new certificate if it is time; returns true if it did. On
  * failure the old one stays and error is not empty. */
 bool certificate_renew(struct certificate *c, size_t i, time_t now, char *error, size_t error_size);

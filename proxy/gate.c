@@ -59,6 +59,11 @@ void gate_init(struct gate *g, size_t max)
     *g = (struct gate){.max = max};
 }
 
+void gate_set_max(struct gate *g, size_t max)
+{
+    g->max = max;
+}
+
 enum fault gate_admit(struct gate *g)
 {
     if (g->draining)

@@ -37,6 +37,8 @@ enum fault gate_check(const struct gate_rules *rules, const struct header *heade
 unsigned gate_status(enum fault fault);
 
 void gate_init(struct gate *g, size_t max);
+/* Those who are inside stay, also if there are more. */
+void gate_set_max(struct gate *g, size_t max);
 /* FAULT_NONE: it is inside until gate_linger, then lingers until gate_leave.
  * FAULT_TOO_MANY_SESSIONS or FAULT_DRAINING: it may not come in. */
 enum fault gate_admit(struct gate *g);

@@ -15,14 +15,14 @@
  * time and takes it again, page fault by page fault. */
 #define KEPT_FREE (4 * 1024 * 1024)
 
-static int run(const struct config *config)
+static int run(const struct config *config, int argc, char **argv)
 {
     struct log log;
     char error[512];
 
     mallopt(M_TRIM_THRESHOLD, KEPT_FREE);
     log_init(&log, STDERR_FILENO, (enum log_level)config->log_level);
-    int code = server_run(config, &log, error, sizeof(error));
+    int code = server_run(config, argc, argv, &log, error, sizeof(error));
     if (error[0])
         fprintf(stderr, "sluice: %s\n", error);
     return code;
@@ -60,7 +60,7 @@ int main(int argc, char **argv)
         print_config(config, stdout);
         break;
     case ARGUMENTS_RUN:
-        code = run(config);
+        code = run(config, argc, argv);
         break;
     }
     config_free(config);

@@ -4,10 +4,13 @@
 #include "plan.h"
 
 #include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/timers.h"
+#include "config/print.h"
 
 enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
 
@@ -96,20 +99,21 @@ static const enum relay_key relay_keys[] = {
     [CONFIG_HASH_COOKIE] = RELAY_KEY_COOKIE,
 };
 
-static struct upstream_probe probe_of(const struct plan *p, const struct config_backend *b)
+static struct upstream_probe probe_of(const struct relay_probe *p, const struct config_backend *b)
 {
     return (struct upstream_probe){.kind = b->probe == CONFIG_PROBE_ACCEPT ? UPSTREAM_PROBE_ACCEPT
                                                                            : UPSTREAM_PROBE_CONNECT,
                                    .interval_ns = b->probe_interval,
                                    .timeout_ns = b->probe_timeout,
-                                   .hello = p->probe.hello,
-                                   .hello_len = p->probe.hello_len,
+                                   .hello = p->hello,
+                                   .hello_len = p->hello_len,
                                    .is_accepted = relay_probe_is_accepted,
-                                   .farewell = p->probe.farewell,
-                                   .farewell_len = p->probe.farewell_len};
+                                   .farewell = p->farewell,
+                                   .farewell_len = p->farewell_len};
 }
 
-static struct upstream_config upstream_config_of(const struct plan *p, const struct config *c,
+static struct upstream_config upstream_config_of(const struct relay_probe *p,
+                                                 const struct config *c,
                                                  const struct config_backend *b, unsigned workers)
 {
     /* The scope, sent as one frame, may be several times as long as the request: its path stands in
@@ -136,6 +140,20 @@ static struct upstream_config upstream_config_of(const struct plan *p, const str
                                                .slow_start_ns = b->slow_start},
                                     .probe = probe_of(p, b),
                                     .resolve_interval_ns = b->resolve_interval};
+}
+
+/* What upstream_config_of looks at. */
+static char *identity_of(const struct config *c, size_t i)
+{
+    char *text = NULL;
+    size_t len;
+    FILE *to = open_memstream(&text, &len);
+
+    assert(to);
+    fprintf(to, "max_header: %" PRIu64 "\n", c->max_header);
+    print_backend(c, i, to);
+    fclose(to);
+    return text;
 }
 
 /* --- routes --- */
@@ -189,40 +207,65 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
         .lost_code = (uint32_t)r->lost_code};
 }
 
-void plan_init(struct plan *p, const struct config *config, const struct plan_share *share,
-               struct tls_context *tls, struct worker_config *to)
+void plan_init(struct plan *p, const struct config *config, unsigned workers, size_t max_sessions,
+               const struct relay_probe *probe, struct tls_context *tls)
 {
-    relay_probe_init(&p->probe);
-    p->upstreams = take(config->backend_count, sizeof(p->upstreams[0]));
+    p->backends = take(config->backend_count, sizeof(p->backends[0]));
     for (size_t i = 0; i < config->backend_count; i++)
-        p->upstreams[i] = upstream_config_of(p, config, &config->backends[i], share->workers);
-    p->route_count = config->route_count;
+        p->backends[i] = (struct worker_backend){
+            .upstream = upstream_config_of(probe, config, &config->backends[i], workers),
+            .identity = identity_of(config, i)};
     p->routes = take(config->route_count, sizeof(p->routes[0]));
     for (size_t i = 0; i < config->route_count; i++)
-        p->routes[i] = relay_route_of(config, &config->routes[i], share->workers);
-    to->count = share->workers;
+        p->routes[i] = relay_route_of(config, &config->routes[i], workers);
+    p->settings =
+        (struct worker_settings){.wt = wt_config_of(config, tls),
+                                 .backends = p->backends,
+                                 .backend_count = config->backend_count,
+                                 .relay = {.routes = p->routes,
+                                           .route_count = config->route_count,
+                                           .datagram_queue = config->datagram_queue,
+                                           .datagram_ttl_ns = config->datagram_ttl,
+                                           .max_sessions = max_sessions},
+                                 .handshakes_unproven = (unsigned)config->unproven_handshakes,
+                                 .handshakes_max = (unsigned)config->max_handshakes,
+                                 .drain_timeout_ns = config->drain_timeout,
+                                 .clients = clients_config_of(config, workers),
+                                 .log_level = (enum log_level)config->log_level};
+}
+
+void plan_worker(const struct plan *p, const struct config *config, unsigned workers,
+                 uint64_t memory, struct worker_config *to)
+{
+    to->settings = &p->settings;
+    to->count = workers;
+    to->memory = memory / workers;
     to->kernel_buffer = config->udp_buffer;
     to->no_offload = !config->offload;
-    to->wt = wt_config_of(config, tls);
-    to->upstreams = p->upstreams;
-    to->upstream_count = config->backend_count;
-    to->relay = (struct relay_config){.routes = p->routes,
-                                      .route_count = p->route_count,
-                                      .datagram_queue = config->datagram_queue,
-                                      .datagram_ttl_ns = config->datagram_ttl,
-                                      .max_sessions = share->max_sessions};
-    to->drain_timeout_ns = config->drain_timeout;
-    to->memory = share->memory;
-    to->clients = clients_config_of(config, share->workers);
+}
+
+bool plan_check(const struct plan *p, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < p->settings.backend_count; i++) {
+        const struct upstream_config *upstream = &p->backends[i].upstream;
+        const char *why = "";
+        if (upstream_check(upstream, &why))
+            continue;
+        snprintf(error, error_size, "the addresses of backend %s: %s", upstream->name, why);
+        return false;
+    }
+    return true;
 }
 
 void plan_fini(struct plan *p)
 {
-    for (size_t i = 0; i < p->route_count; i++) {
+    for (size_t i = 0; i < p->settings.relay.route_count; i++) {
         free((struct header *)p->routes[i].to_app.add);
         free((struct header *)p->routes[i].to_client.add);
     }
+    for (size_t i = 0; i < p->settings.backend_count; i++)
+        free((char *)p->backends[i].identity);
     free(p->routes);
-    free(p->upstreams);
+    free(p->backends);
     *p = (struct plan){.routes = NULL};
 }

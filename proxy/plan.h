@@ -6,6 +6,7 @@
 #ifndef PLAN_H
 #define PLAN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,24 +15,22 @@
 
 struct tls_context;
 
-/* What the machine gives, already divided by the number of workers. */
-struct plan_share {
-    unsigned workers;
-    size_t max_sessions;
-    uint64_t memory;
-};
-
 struct plan {
-    struct relay_probe probe;
-    struct upstream_config *upstreams;
+    struct worker_settings settings; /* for every worker */
+    struct worker_backend *backends;
     struct relay_route *routes;
-    size_t route_count;
 };
 
-/* Fills in to but for its addresses, index and endpoint. plan and config stay in place as long as a
- * worker made from it. */
-void plan_init(struct plan *p, const struct config *config, const struct plan_share *share,
-               struct tls_context *tls, struct worker_config *to);
+/* max_sessions are those of one worker. probe outlives all workers, plan and config stay in place
+ * as long as a worker has the settings. */
+void plan_init(struct plan *p, const struct config *config, unsigned workers, size_t max_sessions,
+               const struct relay_probe *probe, struct tls_context *tls);
+/* What stays as long as a worker is there, but for its addresses, index and endpoint. memory is of
+ * all workers together. */
+void plan_worker(const struct plan *p, const struct config *config, unsigned workers,
+                 uint64_t memory, struct worker_config *to);
+/* False if workers cannot take it: one sentence in error. */
+bool plan_check(const struct plan *p, char *error, size_t error_size);
 void plan_fini(struct plan *p);
 
 #endif

@@ -36,6 +36,12 @@
  * of 120 on a machine at rest, 50 ms later in 2 of 240 on a busy one. */
 #define READING_TIME (200 * NS_PER_MS)
 
+/* For the last words to an application when everything ends. */
+#define HURRIED_TIME (100 * NS_PER_MS)
+/* Between two sessions that are asked to finish: about what one costs when it comes again, a
+ * handshake and a request. */
+#define DRAIN_PACE (2 * NS_PER_MS)
+
 /* --- states --- */
 
 #define TO(state) (1u << SESSION_##state)
@@ -57,9 +63,11 @@ static uint64_t time_for(const struct session *s)
         return s->route->accept_timeout_ns;
     case SESSION_DELIVERING:
     case SESSION_ENDING:
-        return s->route->linger_timeout_ns;
+        return s->relay->in_a_hurry ? HURRIED_TIME : s->route->linger_timeout_ns;
     case SESSION_DELIVERED:
         return READING_TIME;
+    case SESSION_OVER: /* the link has a linger_timeout of its own */
+        return s->relay->in_a_hurry ? HURRIED_TIME : TIMERS_NEVER;
     default:
         return TIMERS_NEVER;
     }
@@ -113,12 +121,15 @@ static void free_when_both_ended(struct session *s)
     timer_stop(r->env->timers, &s->deadline);
     timer_stop(r->env->timers, &s->stall);
     timer_stop(r->env->timers, &s->error_due);
+    timer_stop(r->env->timers, &s->drain_due);
     turn_untouch(r->env->turn, &s->flush);
     window_fini(&s->account.window);
     budget_release(&s->memory, SESSION_COST + s->excess);
     budget_fini(&s->memory);
     LIST_REMOVE(s, entry);
     r->count--;
+    s->edition->sessions--;
+    edition_settle(r, s->edition);
     gate_leave(&r->gate);
     turn_bury(r->env->turn, &s->grave, free_session, s);
 }
@@ -238,7 +249,7 @@ static void wt_closed(void *user, const struct wt_end *end)
     if (!s)
         return;
     s->wt = NULL;
-    s->relay->inside[s->route - s->relay->config.routes]--;
+    edition_presence(s->edition, s->route)->sessions--;
     session_leave(s->relay, &s->visitor);
     gate_linger(&s->relay->gate);
     streams_forget_wt(s);
@@ -379,6 +390,10 @@ static void deadline_fired(void *owner)
             link_close(s->link);
         }
         break;
+    case SESSION_OVER:
+        if (s->link)
+            link_close(s->link);
+        break;
     default:
         break;
     }
@@ -389,6 +404,19 @@ static void stall_fired(void *owner)
     struct session *s = owner;
     if (session_listens(s))
         session_fail(s, FAULT_BACKEND_STALLED, 502);
+}
+
+static void drain_due(void *owner)
+{
+    struct session *s = owner;
+    uint64_t now = timers_now(s->relay->env->timers), closes = s->relay->closes_ns;
+    if (s->state >= SESSION_CLOSING)
+        return;
+    s->news |= NEWS_DRAIN_SHUTDOWN;
+    s->drain_deadline_ms = closes > now ? (closes - now) / NS_PER_MS : 0;
+    if (s->wt && !s->wt_closing)
+        wt_drain(s->wt);
+    session_touch(s);
 }
 
 static void flush(void *owner)
@@ -441,22 +469,26 @@ static struct session *new_session(struct relay *r, const struct relay_route *ro
     }
     s->relay = r;
     s->route = route;
-    r->inside[route - r->config.routes]++;
+    s->edition = r->present;
+    s->edition->sessions++;
+    edition_presence(s->edition, route)->sessions++;
     s->wt = wt;
     s->receive_window = s->up_limit = UINT64_MAX;
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->owed);
     TAILQ_INIT(&s->pending[0]);
     TAILQ_INIT(&s->pending[1]);
-    size_t bytes = r->config.datagram_queue * DATAGRAM_AVERAGE;
-    dgramq_init(&s->datagrams, r->config.datagram_queue,
+    const struct relay_config *config = &s->edition->config;
+    size_t bytes = config->datagram_queue * DATAGRAM_AVERAGE;
+    dgramq_init(&s->datagrams, config->datagram_queue,
                 bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
                 &r->env->stats->datagrams_dropped, &s->memory);
-    dgramq_set_ttl(&s->datagrams, r->env->timers, r->config.datagram_ttl_ns,
+    dgramq_set_ttl(&s->datagrams, r->env->timers, config->datagram_ttl_ns,
                    &r->env->stats->datagrams_expired);
     timer_init(&s->deadline, deadline_fired, s);
     timer_init(&s->stall, stall_fired, s);
     timer_init(&s->error_due, news_error_due, s);
+    timer_init(&s->drain_due, drain_due, s);
     turn_flush_init(&s->flush, TURN_BACK, flush, s);
     init_id(s);
     LIST_INSERT_HEAD(&r->sessions, s, entry);
@@ -521,25 +553,35 @@ struct relay *relay_new(struct env *env, struct upstream *const *upstreams,
     struct relay *r = calloc(1, sizeof *r);
     assert(r);
     r->env = env;
-    r->upstreams = upstreams;
-    r->config = *config;
-    r->inside = calloc(config->route_count, sizeof *r->inside);
-    assert(r->inside);
+    LIST_INIT(&r->editions);
+    edition_begin(r, upstreams, config);
     gate_init(&r->gate, config->max_sessions);
     r->decoder = message_decoder_new(MESSAGE_FROM_APP);
     LIST_INIT(&r->sessions);
     return r;
 }
 
-void relay_drain(struct relay *r, uint64_t deadline_ms)
+void relay_drain(struct relay *r, uint64_t time_ns)
 {
+    struct env *env = r->env;
     struct session *s;
+    uint64_t now = timers_now(env->timers), spread = r->count * DRAIN_PACE;
+    if (spread > time_ns / 4)
+        spread = time_ns / 4;
+    r->closes_ns = now + time_ns;
     gate_drain(&r->gate);
-    LIST_FOREACH (s, &r->sessions, entry) {
-        s->news |= NEWS_DRAIN_SHUTDOWN;
-        s->drain_deadline_ms = deadline_ms;
-        session_touch(s);
-    }
+    LIST_FOREACH (s, &r->sessions, entry)
+        timer_set(env->timers, &s->drain_due, now + random_below(&env->random, spread + 1));
+}
+
+void relay_hurry(struct relay *r)
+{
+    struct timers *timers = r->env->timers;
+    struct session *s;
+    r->in_a_hurry = true;
+    LIST_FOREACH (s, &r->sessions, entry)
+        if (s->state == SESSION_DELIVERING || s->state >= SESSION_ENDING)
+            timer_set(timers, &s->deadline, timers_now(timers) + HURRIED_TIME);
 }
 
 void relay_close_all(struct relay *r)
@@ -565,6 +607,7 @@ void relay_free(struct relay *r)
 {
     assert(r->count == 0);
     message_decoder_free(r->decoder);
-    free(r->inside);
+    edition_free(r->present);
+    assert(LIST_EMPTY(&r->editions));
     free(r);
 }

@@ -38,7 +38,7 @@ enum relay_key {
     RELAY_KEY_COOKIE,
 };
 
-/* What a session gets by the route that it takes. What it points to outlives the relay. */
+/* What a session gets by the route that it takes. */
 struct relay_route {
     const char *name;
     struct route route; /* what it fits */
@@ -81,16 +81,25 @@ struct relay_probe {
 void relay_probe_init(struct relay_probe *p);
 bool relay_probe_is_accepted(const uint8_t *frame, size_t len);
 
-/* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. upstreams stay
- * in place. */
+/* One per worker. Sessions come in through relay_wt_ops with the relay as host_user. upstreams, and
+ * what config points to, stay in place while relay_uses them. */
 struct relay *relay_new(struct env *env, struct upstream *const *upstreams,
                         const struct relay_config *config);
+/* For the sessions that come in from now on; those that are there keep what they have. */
+void relay_configure(struct relay *r, struct upstream *const *upstreams,
+                     const struct relay_config *config);
+/* Whether sessions have them, or will. */
+bool relay_uses(const struct relay *r, struct upstream *const *upstreams);
 const struct wt_ops *relay_wt_ops(void);
-/* Tells every application that the proxy is shutting down (webtransport.drain, reason "shutdown").
- */
-void relay_drain(struct relay *r, uint64_t deadline_ms);
+/* Takes no more sessions, and asks those there are to finish: the client with WT_DRAIN_SESSION, the
+ * application with webtransport.drain, reason "shutdown". Not all at once, for they will come again
+ * somewhere else, all of them: each at some moment of the first quarter of time_ns, sooner if they
+ * are few. After time_ns it is the caller's to say relay_close_all. */
+void relay_drain(struct relay *r, uint64_t time_ns);
 /* Ends every session: client and application are told. */
 void relay_close_all(struct relay *r);
+/* Applications that are still to read what is left have a moment, not their linger_timeout. */
+void relay_hurry(struct relay *r);
 size_t relay_count(const struct relay *r);
 /* No session may be alive. */
 void relay_free(struct relay *r);

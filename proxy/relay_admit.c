@@ -20,8 +20,9 @@ static enum fault find_route(const struct relay *r, const struct wt_request *req
     enum fault fault = FAULT_HOST;
     struct route_target target;
     route_target_init(&target, request->authority, request->path);
-    for (size_t i = 0; i < r->config.route_count && !*route; i++) {
-        const struct relay_route *candidate = &r->config.routes[i];
+    const struct relay_config *config = &r->present->config;
+    for (size_t i = 0; i < config->route_count && !*route; i++) {
+        const struct relay_route *candidate = &config->routes[i];
         if (!route_fits_host(&candidate->route, &target))
             continue;
         fault = FAULT_NO_ROUTE;
@@ -40,7 +41,7 @@ enum fault session_admit(struct relay *r, const struct wt_request *request,
         return fault;
     size_t most = (*route)->max_sessions;
     fault = gate_check(&(*route)->rules, request->headers, request->header_count);
-    if (fault == FAULT_NONE && most && r->inside[*route - r->config.routes] >= most)
+    if (fault == FAULT_NONE && most && edition_presence(r->present, *route)->sessions >= most)
         fault = FAULT_TOO_MANY_SESSIONS;
     if (fault == FAULT_NONE && r->env->clients)
         *client = clients_enter(r->env->clients, (const struct sockaddr *)&request->remote,

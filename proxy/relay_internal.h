@@ -7,6 +7,7 @@
  *
  * relay.c         a session's life: how it begins, what its two sides' ends mean
  * relay_admit.c   which route it takes, and whether it may
+ * relay_edition.c what sessions get that came in by one configuration
  * relay_answer.c  what the application says of the session itself
  * relay_stream.c  the streams: table, accounts of bytes, when one can be let go
  * relay_up.c      what the client does, told to the application
@@ -51,12 +52,28 @@
 #define HASH_FUNCTION(key, len, value) ((value) = (unsigned)siphash(hash_key, key, len))
 #include <uthash.h>
 
+/* Sessions on a route, whatever the configuration by which they came in. */
+struct presence {
+    size_t editions; /* that count here */
+    size_t sessions;
+};
+
+/* One configuration. It is there until another one is in use and its last session has ended. */
+struct edition {
+    LIST_ENTRY(edition) entry;
+    struct upstream *const *upstreams;
+    struct relay_config config;
+    struct presence **inside; /* by route */
+    size_t sessions;          /* alive */
+};
+
 struct relay {
     struct env *env;
-    struct upstream *const *upstreams;
-    size_t *inside; /* sessions by route */
-    struct relay_config config;
+    struct edition *present; /* of the sessions to come */
+    LIST_HEAD(, edition) editions;
     struct gate gate;
+    uint64_t closes_ns; /* when sessions will be closed, once it drains */
+    bool in_a_hurry;
     struct message_decoder *decoder;
     LIST_HEAD(, session) sessions;
     size_t count;
@@ -109,6 +126,7 @@ struct account {
 
 struct session {
     struct relay *relay;
+    struct edition *edition;
     const struct relay_route *route;
     LIST_ENTRY(session) entry;
     struct wt_session *wt; /* NULL when the client's side is over */
@@ -158,6 +176,7 @@ struct session {
     struct timer deadline; /* of the state */
     struct timer stall;
     struct timer error_due;
+    struct timer drain_due;
     struct turn_flush flush;
     struct turn_grave grave;
     bool buried;
@@ -257,6 +276,17 @@ void session_tell_end(const struct session *s);
 /* Counts and tells a request that became no session. */
 void session_tell_refused(struct relay *r, const struct wt_request *request, unsigned status,
                           enum fault fault);
+
+/* --- relay_edition.c --- */
+
+/* Makes it the present one. */
+void edition_begin(struct relay *r, struct upstream *const *upstreams,
+                   const struct relay_config *config);
+/* Lets it go if no session has it and none will. */
+void edition_settle(struct relay *r, struct edition *e);
+void edition_free(struct edition *e);
+/* Who counts as inside on this route of the edition's. */
+struct presence *edition_presence(const struct edition *e, const struct relay_route *route);
 
 /* --- relay_seat.c --- */
 

@@ -114,7 +114,7 @@ static const struct seat_ops ops_of_seat = {granted, denied};
 
 struct upstream *session_upstream(const struct session *s)
 {
-    return s->relay->upstreams[s->route->upstream];
+    return s->edition->upstreams[s->route->upstream];
 }
 
 void session_take_seat(struct session *s, const struct wt_request *r)

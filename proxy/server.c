@@ -5,12 +5,9 @@
  * thread, carries signals, the admin listener and the renewal of the certificate. What workers say
  * comes on their threads; it is noted under the lock and the loop is woken.
  */
-#include "server.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,17 +15,12 @@
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include "address.h"
-#include "admin.h"
-#include "base/hostport.h"
 #include "base/timers.h"
-#include "certificate.h"
 #include "front/steering.h"
-#include "front/tls.h"
-#include "plan.h"
-#include "worker.h"
+#include "notify.h"
+#include "server_internal.h"
 
 /* File descriptors that are not sessions: libraries, listeners, the admin's clients, lookups. */
 enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
@@ -36,33 +28,10 @@ enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
 enum { SESSIONS_AUTO_MAX = 100000, ADDRESSES_PER_NAME = 8 };
 
 /* How long a second signal waits for connections to be told before the process ends. */
-enum { FORCE_MS = 1000, RENEWAL_MS = 60 * 1000 };
+enum { FORCE_MS = 1000 };
 
-struct server {
-    const struct config *config;
-    const struct log *log;
-    uv_loop_t loop;
-    uv_async_t wake;
-    uv_signal_t sigterm, sigint;
-    uv_timer_t renewal, force;
-    struct certificate *certificate;
-    uint8_t secret[TLS_SECRET_LEN]; /* for keys that may outlive this run */
-    struct plan plan;
-    struct admin *admin;
-    struct worker *workers[ENDPOINT_MAX_WORKERS];
-    unsigned worker_count, started;
-    char host[HOSTPORT_HOST_SIZE];
-    unsigned port;
-    unsigned signals; /* how many have come */
-    int code;
-
-    pthread_mutex_t lock; /* for what is below */
-    unsigned ended;       /* workers */
-    unsigned uncounted;   /* answers still to come before sum is whole */
-    bool sum_is_new;
-    struct stats sum;
-    struct tally tally;
-};
+/* What the service manager grants beyond the time to drain. */
+#define STOPPING_US (5 * 1000 * 1000)
 
 /* --- statistics: asked of every worker, answered on its thread --- */
 
@@ -124,8 +93,11 @@ static void worker_ended(void *user, unsigned index)
     pthread_mutex_unlock(&s->lock);
 }
 
-static const struct worker_ops worker_ops = {
-    .counted = worker_counted, .forward = worker_forward, .ended = worker_ended};
+static const struct worker_ops worker_ops = {.counted = worker_counted,
+                                             .forward = worker_forward,
+                                             .configured = server_worker_configured,
+                                             .released = server_worker_released,
+                                             .ended = worker_ended};
 
 /* --- what the admin listener asks --- */
 
@@ -152,35 +124,7 @@ static void identify(void *user, struct admin_identity *to)
 static const struct admin_ops admin_ops = {
     .is_ready = is_ready, .identify = identify, .count = count_workers};
 
-/* --- the certificate --- */
-
-static void tell_certificate(const struct server *s, size_t i)
-{
-    struct certificate_hash hashes[CERTIFICATE_HASHES_MAX];
-    char hex[2 * CERTIFICATE_HASH_LEN + 1], expires[32];
-    struct tm tm;
-
-    certificate_hashes(s->certificate, i, time(NULL), hashes);
-    for (size_t j = 0; j < CERTIFICATE_HASH_LEN; j++)
-        snprintf(hex + 2 * j, 3, "%02x", hashes[0].bytes[j]);
-    gmtime_r(&hashes[0].expires, &tm);
-    strftime(expires, sizeof(expires), "%Y-%m-%dT%H:%M:%SZ", &tm);
-    LOG(s->log, INFO, "certificate", log_text("hash", hex), log_text("expires", expires),
-        log_text("from", s->config->certificates[i].cert));
-}
-
-static void renewal_due(uv_timer_t *timer)
-{
-    struct server *s = timer->data;
-    char error[256];
-
-    for (size_t i = 0; i < s->config->certificate_count; i++) {
-        if (certificate_renew(s->certificate, i, time(NULL), error, sizeof(error)))
-            tell_certificate(s, i);
-        else if (error[0])
-            LOG(s->log, ERROR, "certificate.failed", log_text("reason", error));
-    }
-}
+/* --- the secret --- */
 
 static int find_secret(struct server *s, char *error, size_t error_size)
 {
@@ -189,47 +133,6 @@ static int find_secret(struct server *s, char *error, size_t error_size)
     else if (!tls_secret_load(s->config->secret, s->secret, error, error_size))
         return -1;
     return 0;
-}
-
-static struct certificate *load_certificates(const struct config *config, char *error,
-                                             size_t error_size)
-{
-    struct certificate_source *sources = calloc(config->certificate_count, sizeof(sources[0]));
-
-    assert(sources);
-    for (size_t i = 0; i < config->certificate_count; i++) {
-        const struct config_certificate *from = &config->certificates[i];
-        sources[i] =
-            (struct certificate_source){.names = from->names.at, .name_count = from->names.count};
-        if (!config_certificate_is_auto(from)) {
-            sources[i].cert_file = from->cert;
-            sources[i].key_file = from->key;
-        }
-    }
-    struct certificate *c =
-        certificate_new(sources, config->certificate_count, time(NULL), error, error_size);
-    free(sources);
-    return c;
-}
-
-static int make_certificate(struct server *s, char *error, size_t error_size)
-{
-    s->certificate = load_certificates(s->config, error, error_size);
-    if (!s->certificate)
-        return -1;
-    tls_context_set_secret(certificate_context(s->certificate), s->secret);
-    for (size_t i = 0; i < s->config->certificate_count; i++)
-        tell_certificate(s, i);
-    uv_timer_start(&s->renewal, renewal_due, RENEWAL_MS, RENEWAL_MS);
-    return 0;
-}
-
-bool server_check(const struct config *config, char *error, size_t error_size)
-{
-    struct certificate *c = load_certificates(config, error, error_size);
-
-    certificate_free(c);
-    return c != NULL;
 }
 
 /* --- limits --- */
@@ -248,12 +151,12 @@ static uint64_t raise_file_limit(void)
 }
 
 /* Sessions that one worker may have: each needs a socket to the application. */
-static size_t sessions_per_worker(const struct server *s)
+size_t server_sessions_per_worker(const struct server *s, const struct config *config)
 {
     uint64_t files = raise_file_limit();
     uint64_t reserve = FILES_RESERVED + (uint64_t)FILES_PER_WORKER * s->worker_count;
     uint64_t possible = files > 2 * reserve ? files - reserve : files / 2;
-    uint64_t wanted = s->config->max_sessions;
+    uint64_t wanted = config->max_sessions;
 
     if (wanted > possible)
         LOG(s->log, WARN, "files.short", log_uint("max_sessions", wanted),
@@ -294,10 +197,9 @@ static uint64_t memory_of_machine(void)
     return container && container < machine ? container : machine;
 }
 
-static uint64_t memory_per_worker(const struct server *s)
+static uint64_t memory_of_all(const struct config *config)
 {
-    uint64_t memory = s->config->memory ? s->config->memory : memory_of_machine() / 2;
-    return memory / s->worker_count;
+    return config->memory ? config->memory : memory_of_machine() / 2;
 }
 
 /* --- the workers --- */
@@ -305,9 +207,7 @@ static uint64_t memory_per_worker(const struct server *s)
 static struct endpoint_config endpoint_config_of(const struct server *s)
 {
     struct endpoint_config e = {.server_id = (uint16_t)s->config->server_id,
-                                .workers = s->worker_count,
-                                .handshakes_unproven = (unsigned)s->config->unproven_handshakes,
-                                .handshakes_max = (unsigned)s->config->max_handshakes};
+                                .workers = s->worker_count};
 
     tls_random(&e.generation, sizeof(e.generation));
     tls_random(e.token_key, sizeof(e.token_key));
@@ -427,12 +327,11 @@ static int start(struct server *s, char *error, size_t error_size)
     for (size_t i = 0; i < s->config->listener_count; i++)
         if (find_addresses(&wc, s->config->listeners[i].address, error, error_size) < 0)
             return -1;
-    if (find_secret(s, error, error_size) < 0 || make_certificate(s, error, error_size) < 0)
+    relay_probe_init(&s->probe);
+    if (find_secret(s, error, error_size) < 0 || server_make_certificate(s, error, error_size) < 0)
         return -1;
-    struct plan_share share = {.workers = s->worker_count,
-                               .max_sessions = sessions_per_worker(s),
-                               .memory = memory_per_worker(s)};
-    plan_init(&s->plan, s->config, &share, certificate_context(s->certificate), &wc);
+    server_begin_generation(s);
+    plan_worker(&s->present->plan, s->config, s->worker_count, memory_of_all(s->config), &wc);
     wc.endpoint = endpoint_config_of(s);
     if (make_workers(s, &wc, error, error_size) < 0)
         return -1;
@@ -445,6 +344,7 @@ static int start(struct server *s, char *error, size_t error_size)
     if (start_workers(s, error, error_size) < 0)
         return -1;
     tell_listening(s, &wc);
+    notify_ready("Serving");
     return 0;
 }
 
@@ -476,6 +376,8 @@ static void finish(struct server *s)
     uv_close((uv_handle_t *)&s->wake, NULL);
     uv_close((uv_handle_t *)&s->sigterm, NULL);
     uv_close((uv_handle_t *)&s->sigint, NULL);
+    uv_close((uv_handle_t *)&s->sighup, NULL);
+    watch_close(s->watch);
     uv_close((uv_handle_t *)&s->renewal, NULL);
     uv_close((uv_handle_t *)&s->force, NULL);
 }
@@ -497,6 +399,8 @@ static void woken(uv_async_t *async)
     tally_fini(&tally);
     if (all_ended)
         finish(s);
+    else
+        server_settle_generations(s);
 }
 
 static void force_due(uv_timer_t *timer)
@@ -515,7 +419,8 @@ static void signalled(uv_signal_t *handle, int number)
     s->signals++;
     if (s->signals == 1) {
         LOG(s->log, INFO, "draining", log_text("signal", name),
-            log_uint("deadline_ms", s->config->drain_timeout / 1000000));
+            log_uint("deadline_ms", s->present->config->drain_timeout / NS_PER_MS));
+        notify_stopping("Draining", s->present->config->drain_timeout / 1000 + STOPPING_US);
         for (unsigned i = 0; i < s->started; i++)
             worker_drain(s->workers[i]);
     } else if (s->signals == 2) {
@@ -526,6 +431,15 @@ static void signalled(uv_signal_t *handle, int number)
     } else {
         force_due(&s->force);
     }
+}
+
+static void reload_asked(uv_signal_t *handle, int number)
+{
+    struct server *s = handle->data;
+
+    (void)number;
+    if (s->signals == 0)
+        server_reload(s);
 }
 
 /* --- from beginning to end --- */
@@ -540,18 +454,25 @@ static void init(struct server *s)
     uv_async_init(&s->loop, &s->wake, woken);
     uv_signal_init(&s->loop, &s->sigterm);
     uv_signal_init(&s->loop, &s->sigint);
+    uv_signal_init(&s->loop, &s->sighup);
     uv_timer_init(&s->loop, &s->renewal);
     uv_timer_init(&s->loop, &s->force);
-    s->wake.data = s->sigterm.data = s->sigint.data = s->renewal.data = s->force.data = s;
+    s->wake.data = s->sigterm.data = s->sigint.data = s->sighup.data = s;
+    s->renewal.data = s->force.data = s;
+    s->watch = watch_new(&s->loop, server_files_changed, s);
     uv_signal_start(&s->sigterm, signalled, SIGTERM);
     uv_signal_start(&s->sigint, signalled, SIGINT);
+    uv_signal_start(&s->sighup, reload_asked, SIGHUP);
 }
 
-int server_run(const struct config *config, const struct log *log, char *error, size_t error_size)
+int server_run(const struct config *config, int argc, char **argv, const struct log *log,
+               char *error, size_t error_size)
 {
-    struct server s = {.config = config, .log = log, .code = EXIT_CODE_OK};
+    struct server s = {.argc = argc, .argv = argv, .config = config, .code = EXIT_CODE_OK};
 
     error[0] = '\0';
+    s.log_now = *log;
+    s.log = &s.log_now;
     init(&s);
     if (start(&s, error, error_size) < 0) {
         s.code = EXIT_CODE_FAILED;
@@ -562,11 +483,11 @@ int server_run(const struct config *config, const struct log *log, char *error, 
     }
     uv_run(&s.loop, UV_RUN_DEFAULT);
     uv_loop_close(&s.loop);
-    plan_fini(&s.plan);
+    if (s.code == EXIT_CODE_OK)
+        LOG(s.log, INFO, "ended", log_text("how", "in good order"));
     tally_fini(&s.tally);
     certificate_free(s.certificate);
+    server_free_generations(&s);
     pthread_mutex_destroy(&s.lock);
-    if (s.code == EXIT_CODE_OK)
-        LOG(log, INFO, "ended", log_text("how", "in good order"));
     return s.code;
 }

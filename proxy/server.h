@@ -20,9 +20,11 @@ enum exit_code {
 
 /* Whether the files that the configuration names can be used. False: one sentence in error. */
 bool server_check(const struct config *config, char *error, size_t error_size);
-/* Runs until a signal ends it. Returns the program's exit code (an enum exit_code); if it could not
+/* Runs until a signal ends it; SIGHUP makes it read the configuration again, by the same command
+ * line. Returns the program's exit code (an enum exit_code); if it could not
  * start, one sentence is in error, else that is empty. Ends the process by itself only when a
  * second signal wants that. */
-int server_run(const struct config *config, const struct log *log, char *error, size_t error_size);
+int server_run(const struct config *config, int argc, char **argv, const struct log *log,
+               char *error, size_t error_size);
 
 #endif

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,7 @@
 #include "front/tls.h"
 #include "front/udp.h"
 #include "inbox.h"
+#include "worker_edition.h"
 
 /* Packets from other workers, waiting: as much as a socket's default buffer. */
 #define FORWARDED_MAX (256 * 1024)
@@ -40,6 +42,10 @@
 /* Between the last session's end and the end of the connections: when both come together, Chromium
  * tells its page "connection lost" instead of the session's code in one case of three. */
 #define SETTLING_TIME (300 * NS_PER_MS)
+
+/* Of the time to drain, to close what has not ended by itself; but no less than the second. */
+#define CLOSING_TIME     (2 * NS_PER_S)
+#define CLOSING_TIME_MIN (250 * NS_PER_MS)
 
 enum step {
     RUNNING,
@@ -51,7 +57,7 @@ enum step {
     CLOSING_HANDLES,
 };
 
-enum wish { WISH_DRAIN = 1, WISH_CLOSE = 2, WISH_COUNT = 4 };
+enum wish { WISH_DRAIN = 1, WISH_CLOSE = 2, WISH_COUNT = 4, WISH_CONFIGURE = 8 };
 
 struct worker {
     struct worker_config config;
@@ -69,6 +75,7 @@ struct worker {
     int timer_fd;
     uint64_t armed_ns; /* what the timerfd is set to */
     struct timer drain_timer;
+    uint64_t closing_ns; /* how long sessions may take to close; then how long to settle */
 
     struct env env;
     struct budget memory;
@@ -76,13 +83,13 @@ struct worker {
     struct stats stats;
     struct tally tally; /* of the last time that it was asked for, or of the end */
     struct inbox inbox;
+    _Atomic(const struct worker_settings *) wanted; /* with WISH_CONFIGURE */
 
     struct udp *sockets[WORKER_MAX_ADDRESSES];
     size_t socket_count, sockets_open;
     struct endpoint *endpoint;
     struct wt_host *host;
-    struct upstream **upstreams;
-    size_t upstream_count; /* made */
+    struct worker_editions editions;
     struct relay *relay;
 };
 
@@ -212,42 +219,50 @@ static void close_connections(struct worker *w)
 {
     w->step = CLOSING_CONNECTIONS;
     timer_stop(w->env.timers, &w->drain_timer);
-    for (size_t i = 0; i < w->upstream_count; i++)
-        upstream_stop(w->upstreams[i]);
+    relay_hurry(w->relay);
+    worker_editions_stop(&w->editions);
     wt_host_close_all(w->host);
 }
 
 static void settle(struct worker *w)
 {
     w->step = SETTLING;
-    timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + SETTLING_TIME);
+    timer_set(w->env.timers, &w->drain_timer,
+              timers_now(w->env.timers) +
+                  (w->closing_ns < SETTLING_TIME ? w->closing_ns : SETTLING_TIME));
 }
 
 static void drain_over(void *owner)
 {
     struct worker *w = owner;
 
-    if (w->step == SETTLING)
+    if (w->step == DRAINING) {
+        w->step = CLOSING_SESSIONS;
+        relay_close_all(w->relay);
+        timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + w->closing_ns);
+    } else if (w->step == CLOSING_SESSIONS || w->step == SETTLING) {
         close_connections(w);
-    if (w->step != DRAINING)
-        return;
-    w->step = CLOSING_SESSIONS;
-    relay_close_all(w->relay);
+    }
 }
 
+/* The last part of the time is for the closes: a half of what is kept for them until connections
+ * are closed, too. */
 static void drain(struct worker *w)
 {
+    uint64_t whole = worker_editions_settings(&w->editions)->drain_timeout_ns;
+    uint64_t kept = whole / 4 < CLOSING_TIME ? whole / 4 : CLOSING_TIME;
+
     w->step = DRAINING;
-    wt_host_drain(w->host);
-    relay_drain(w->relay, w->config.drain_timeout_ns / NS_PER_MS);
-    timer_set(w->env.timers, &w->drain_timer,
-              timers_now(w->env.timers) + w->config.drain_timeout_ns);
+    w->closing_ns = kept / 2 > CLOSING_TIME_MIN ? kept / 2 : CLOSING_TIME_MIN;
+    wt_host_stop(w->host);
+    relay_drain(w->relay, whole - kept);
+    timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + whole - kept);
 }
 
 static void close_everything(struct worker *w)
 {
     if (w->step == RUNNING)
-        wt_host_drain(w->host); /* refuses what is new */
+        wt_host_stop(w->host);
     if (w->step < CLOSING_SESSIONS)
         relay_close_all(w->relay);
     if (w->step < CLOSING_CONNECTIONS)
@@ -264,8 +279,7 @@ static void close_sockets(struct worker *w)
 static void count_addresses(struct worker *w)
 {
     tally_fini(&w->tally);
-    for (size_t i = 0; i < w->upstream_count; i++)
-        upstream_count(w->upstreams[i], &w->tally);
+    worker_editions_count(&w->editions, &w->tally);
 }
 
 static void free_parts(struct worker *w)
@@ -275,14 +289,11 @@ static void free_parts(struct worker *w)
         wt_host_free(w->host);
     if (w->relay)
         relay_free(w->relay);
-    while (w->upstream_count > 0)
-        upstream_free(w->upstreams[--w->upstream_count]);
-    free(w->upstreams);
+    worker_editions_fini(&w->editions);
     if (w->endpoint)
         endpoint_free(w->endpoint);
     w->host = NULL;
     w->relay = NULL;
-    w->upstreams = NULL;
     w->endpoint = NULL;
 }
 
@@ -331,6 +342,31 @@ static void next_step(struct worker *w)
     }
 }
 
+/* --- other settings --- */
+
+static void settings_released(void *user, const struct worker_settings *settings)
+{
+    struct worker *w = user;
+
+    w->ops->released(w->user, w->config.index, settings);
+}
+
+static void configure(struct worker *w)
+{
+    const struct worker_settings *settings = atomic_load(&w->wanted);
+    char error[256];
+
+    bool good = worker_editions_begin(&w->editions, settings, error, sizeof(error));
+    assert(good); /* they were checked */
+    (void)good;
+    w->config.log.level = settings->log_level;
+    clients_configure(w->env.clients, &settings->clients);
+    endpoint_set_handshakes(w->endpoint, settings->handshakes_unproven, settings->handshakes_max);
+    wt_host_configure(w->host, &settings->wt);
+    relay_configure(w->relay, worker_editions_upstreams(&w->editions), &settings->relay);
+    w->ops->configured(w->user, w->config.index);
+}
+
 /* --- the loop --- */
 
 static void before_sleep(uv_prepare_t *prepare)
@@ -342,8 +378,10 @@ static void before_sleep(uv_prepare_t *prepare)
         next_step(w);
         turn_end(&w->turn);
     }
-    if (w->step < CLOSING_HANDLES)
+    if (w->step < CLOSING_HANDLES) {
+        worker_editions_settle(&w->editions, w->relay, settings_released, w);
         arm_clock(w);
+    }
 }
 
 static void woken(uv_async_t *async)
@@ -356,6 +394,8 @@ static void woken(uv_async_t *async)
         count_addresses(w);
         w->ops->counted(w->user, w->config.index, &w->stats, &w->tally);
     }
+    if ((wishes & WISH_CONFIGURE) && w->step < CLOSING_SOCKETS)
+        configure(w);
     if (wishes & WISH_CLOSE)
         close_everything(w);
     else if ((wishes & WISH_DRAIN) && w->step == RUNNING)
@@ -397,6 +437,12 @@ int worker_start(struct worker *w)
 
 /* --- from other threads --- */
 
+bool worker_configure(struct worker *w, const struct worker_settings *settings)
+{
+    atomic_store(&w->wanted, settings);
+    return inbox_wish(&w->inbox, WISH_CONFIGURE);
+}
+
 void worker_drain(struct worker *w)
 {
     inbox_wish(&w->inbox, WISH_DRAIN);
@@ -429,7 +475,7 @@ static void make_env(struct worker *w)
                           .memory = &w->memory};
     budget_init(&w->memory, NULL, w->config.memory, &w->stats.memory_bytes);
     tls_random(w->env.hash_key, sizeof(w->env.hash_key));
-    w->env.clients = clients_new(&w->env, &w->config.clients);
+    w->env.clients = clients_new(&w->env, &w->config.settings->clients);
     tls_random(&w->env.random, sizeof(w->env.random));
     timer_init(&w->drain_timer, drain_over, w);
     w->armed_ns = TIMERS_NEVER;
@@ -473,37 +519,22 @@ static int open_sockets(struct worker *w, char *error, size_t error_size)
     return 0;
 }
 
-static int make_upstreams(struct worker *w, char *error, size_t error_size)
-{
-    const char *why = "";
-
-    w->upstreams = calloc(w->config.upstream_count, sizeof(w->upstreams[0]));
-    assert(w->upstreams);
-    for (; w->upstream_count < w->config.upstream_count; w->upstream_count++) {
-        const struct upstream_config *config = &w->config.upstreams[w->upstream_count];
-        w->upstreams[w->upstream_count] = upstream_new(&w->env, &w->loop, config, &why);
-        if (!w->upstreams[w->upstream_count]) {
-            snprintf(error, error_size, "an application's address: %s, got '%s'", why,
-                     config->addresses[0]);
-            return -1;
-        }
-    }
-    return 0;
-}
-
 static int make_parts(struct worker *w, char *error, size_t error_size)
 {
     struct endpoint_config endpoint = w->config.endpoint;
+    const struct worker_settings *settings = w->config.settings;
 
     if (open_sockets(w, error, error_size) < 0)
         return -1;
-    if (make_upstreams(w, error, error_size) < 0)
+    if (!worker_editions_begin(&w->editions, settings, error, error_size))
         return -1;
     endpoint.worker = (uint8_t)w->config.index;
     endpoint.workers = w->config.count;
+    endpoint.handshakes_unproven = settings->handshakes_unproven;
+    endpoint.handshakes_max = settings->handshakes_max;
     w->endpoint = endpoint_new(&w->env, &endpoint, &endpoint_ops, w);
-    w->relay = relay_new(&w->env, w->upstreams, &w->config.relay);
-    w->host = wt_host_new(&w->env, w->endpoint, &w->config.wt, relay_wt_ops(), w->relay);
+    w->relay = relay_new(&w->env, worker_editions_upstreams(&w->editions), &settings->relay);
+    w->host = wt_host_new(&w->env, w->endpoint, &settings->wt, relay_wt_ops(), w->relay);
     return 0;
 }
 
@@ -514,9 +545,11 @@ struct worker *worker_new(const struct worker_config *config, const struct worke
 
     assert(w && config->listen_count > 0 && config->listen_count <= WORKER_MAX_ADDRESSES);
     w->config = *config;
+    w->config.log.level = config->settings->log_level;
     w->ops = ops;
     w->user = user;
     make_env(w);
+    worker_editions_init(&w->editions, &w->env, &w->loop);
     inbox_init(&w->inbox, FORWARDED_MAX, wake, w);
     if (make_loop(w, error, error_size) < 0) {
         inbox_fini(&w->inbox);

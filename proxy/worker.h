@@ -27,8 +27,27 @@
 
 struct worker;
 
-/* Copied; what it points to outlives the worker. */
+/* An application. */
+struct worker_backend {
+    struct upstream_config upstream;
+    const char *identity; /* all that is configured of it, as text: the same text, the same thing */
+};
+
+/* What can be exchanged while it runs. */
+struct worker_settings {
+    struct wt_config wt;
+    const struct worker_backend *backends; /* relay's routes name them by their number */
+    size_t backend_count;
+    struct relay_config relay;
+    unsigned handshakes_unproven, handshakes_max; /* see endpoint.h */
+    struct clients_config clients;
+    uint64_t drain_timeout_ns;
+    enum log_level log_level;
+};
+
+/* Copied; what it points to outlives the worker, but settings only until released(). */
 struct worker_config {
+    const struct worker_settings *settings;
     unsigned index, count;
     struct log log;
     struct packet_address listen[WORKER_MAX_ADDRESSES];
@@ -37,16 +56,8 @@ struct worker_config {
     size_t listen_count;
     size_t kernel_buffer;
     bool no_offload;
-    struct endpoint_config endpoint; /* worker and workers are filled in from index and count */
-    struct wt_config wt;
-    /* One for each backend; relay's routes name them by their number. In place as long as the
-     * worker is. */
-    const struct upstream_config *upstreams;
-    size_t upstream_count;
-    struct relay_config relay;
-    uint64_t drain_timeout_ns;
-    uint64_t memory; /* bytes that everything in it may hold and promise */
-    struct clients_config clients;
+    struct endpoint_config endpoint; /* what the rest says is filled in */
+    uint64_t memory;                 /* bytes that everything in it may hold and promise */
 };
 
 /* Called on the worker's thread. */
@@ -56,6 +67,10 @@ struct worker_ops {
                     const struct tally *tally);
     /* A packet for another worker; false if that one has no room for it. */
     bool (*forward)(void *user, unsigned index, const struct packet *p);
+    /* Answers worker_configure: new sessions get what the settings say. */
+    void (*configured)(void *user, unsigned index);
+    /* Settings that are not the present ones, and of which no session has anything any more. */
+    void (*released)(void *user, unsigned index, const struct worker_settings *settings);
     /* Everything in it has ended; the last call. worker_free may follow. */
     void (*ended)(void *user, unsigned index);
 };
@@ -69,6 +84,10 @@ int worker_socket(const struct worker *w, size_t i);
 /* Begins to run. Returns -1 if the system gives no thread. */
 int worker_start(struct worker *w);
 
+/* Any thread: exchanges its settings. What is there keeps what it has; released() tells when the
+ * old settings may go. wt.tls stays what it is, and upstream_check has been asked. Not again before
+ * configured(). Returns false if the worker has ended. */
+bool worker_configure(struct worker *w, const struct worker_settings *settings);
 /* Any thread: asks clients and applications to finish, waits for drain_timeout, closes what is
  * left, and ends. */
 void worker_drain(struct worker *w);

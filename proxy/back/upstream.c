@@ -239,6 +239,22 @@ void upstream_stop(struct upstream *u)
         probe_stop(m);
 }
 
+bool upstream_check(const struct upstream_config *config, const char **error)
+{
+    bool good = true;
+    for (size_t i = 0; good && i < config->address_count; i++) {
+        struct dial_target target;
+        good = dial_target_init(&target, config->addresses[i], error);
+        dial_target_fini(&target);
+    }
+    return good;
+}
+
+bool upstream_is_idle(const struct upstream *u)
+{
+    return u->shared.links == 0 && u->seats == 0;
+}
+
 void upstream_free(struct upstream *u)
 {
     struct upstream_member *m;

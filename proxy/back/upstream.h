@@ -82,12 +82,16 @@ struct upstream_config {
     uint64_t resolve_interval_ns; /* names are looked up again */
 };
 
+/* Whether upstream_new would take all addresses; if not, *error says why (static text). */
+bool upstream_check(const struct upstream_config *config, const char **error);
 /* NULL if an address cannot be understood; *error then says why (static text). */
 struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
                               const struct upstream_config *config, const char **error);
 /* Tries no addresses and looks up no names any more. Its links end with the turn. */
 void upstream_stop(struct upstream *u);
-/* No link may be alive and no seat taken. */
+/* No link is alive and no seat taken. */
+bool upstream_is_idle(const struct upstream *u);
+/* It must be idle. */
 void upstream_free(struct upstream *u);
 
 /* Bytes of the largest frame that fits into an empty stage. */

@@ -58,6 +58,11 @@ struct clients *clients_new(const struct env *env, const struct clients_config *
     return c;
 }
 
+void clients_configure(struct clients *c, const struct clients_config *config)
+{
+    c->config = *config;
+}
+
 static void forget(struct clients *c, struct client *client)
 {
     TAILQ_REMOVE(&c->idle, client, entry);

@@ -41,6 +41,8 @@ struct clients_config {
 
 /* env gives the clock and the hash key; config is copied. */
 struct clients *clients_new(const struct env *env, const struct clients_config *config);
+/* Other limits for whoever enters from now on; who is in stays, also beyond them. */
+void clients_configure(struct clients *c, const struct clients_config *config);
 /* Everybody must have left. */
 void clients_free(struct clients *c);
 

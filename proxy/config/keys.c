@@ -39,7 +39,7 @@ static const char *const probes[] = {"connect", "accept", NULL};
 
 const struct key keys[] = {
     HEADING("What to serve"),
-    {KEY_LISTEN, LISTENER(address), .option = "listen", .preset = ":4433",
+    {KEY_LISTEN, LISTENER(address), .fixed = true, .option = "listen", .preset = ":4433",
      .meaning = "The UDP address for clients, HOST:PORT. Without a host it is every address of "
                 "this machine, IPv6 and IPv4; port 0 takes a free port, which the log tells."},
     {KEY_FILE, CERTIFICATE(cert), .option = "cert", .word = "auto",
@@ -60,7 +60,7 @@ const struct key keys[] = {
     {KEY_HOST, CERTIFICATE(names), .many = true,
      .meaning = "The server names that it is for; the first label may be an asterisk. Without them "
                 "those that the certificate itself names."},
-    {KEY_ADMIN, ALL(admin), .option = "admin",
+    {KEY_ADMIN, ALL(admin), .fixed = true, .option = "admin",
      .meaning = "Serve health, statistics, the certificate's hash and a demo page over plain HTTP "
                 "at HOST:PORT or unix:PATH. For people you trust only."},
 
@@ -110,22 +110,24 @@ const struct key keys[] = {
                 "share."},
 
     HEADING("How to run"),
-    {KEY_NUMBER, ALL(workers), .option = "workers", .preset = "auto", .word = "auto", RANGE(1, 256),
-     .meaning = "Threads that share the load; 'auto' is one for each processor."},
+    {KEY_NUMBER, ALL(workers), .fixed = true, .option = "workers", .preset = "auto", .word = "auto",
+     RANGE(1, 256), .meaning = "Threads that share the load; 'auto' is one for each processor."},
     {KEY_CHOICE, ALL(log_level), .option = "log-level", .preset = "info", .choices = levels,
      .meaning = "How much to tell on standard error: debug, info, warn, error or off."},
-    {KEY_NUMBER, ALL(server_id), .option = "server-id", .preset = "0", RANGE(0, 65535),
+    {KEY_NUMBER, ALL(server_id), .fixed = true, .option = "server-id", .preset = "0",
+     RANGE(0, 65535),
      .meaning = "This machine's number in connection ids, for balancers that route by it."},
-    {KEY_SIZE, ALL(udp_buffer), .option = "udp-buffer", .preset = "2MiB", RANGE(0, GIB),
+    {KEY_SIZE, ALL(udp_buffer), .fixed = true, .option = "udp-buffer", .preset = "2MiB",
+     RANGE(0, GIB),
      .meaning = "Buffer asked of the kernel for each UDP socket, each way; 0 leaves its default."},
-    {KEY_SWITCH, ALL(offload), .option = "no-offload", .preset = "true",
+    {KEY_SWITCH, ALL(offload), .fixed = true, .option = "no-offload", .preset = "true",
      .meaning = "Let the kernel split and join UDP packets; say no for networks that break on "
                 "it."},
-    {KEY_SWITCH, ALL(steering), .option = "no-steering", .preset = "true",
+    {KEY_SWITCH, ALL(steering), .fixed = true, .option = "no-steering", .preset = "true",
      .meaning = "Have the kernel look for connection ids (BPF), so that packets of clients that "
                 "have moved come to their worker; otherwise, or where the kernel refuses, workers "
                 "hand them to each other."},
-    {KEY_FILE, ALL(secret), .option = "secret",
+    {KEY_FILE, ALL(secret), .fixed = true, .option = "secret",
      .meaning = "32 or more random bytes, kept from others, from which keys are made that survive "
                 "a restart: clients then resume their TLS sessions, and learn at once that their "
                 "connections are gone."},
@@ -160,7 +162,7 @@ const struct key keys[] = {
      RANGE(1, 128),
      .meaning = "Bits of an IPv6 address that make a client address; who has one address of a "
                 "network mostly has them all."},
-    {KEY_SIZE, ALL(memory), .option = "memory", .preset = "auto", .word = "auto",
+    {KEY_SIZE, ALL(memory), .fixed = true, .option = "memory", .preset = "auto", .word = "auto",
      RANGE(16 * MIB, 1024 * GIB),
      .meaning = "Memory that all connections and sessions together may hold or have promised; "
                 "then windows stop growing and new sessions are answered 503. 'auto' is half of "
@@ -285,7 +287,9 @@ const struct key keys[] = {
      .preset = "5s", RANGE(10 * MS, HOUR),
      .meaning = "To read what is left for it after a session's end."},
     {KEY_DURATION, ALL(drain_timeout), .option = "drain-timeout", .preset = "5s", RANGE(0, HOUR),
-     .meaning = "For sessions to end by themselves after SIGTERM; then they are closed."},
+     .meaning =
+         "From SIGTERM to the end. Sessions may end by themselves; in the last quarter, at most "
+         "two seconds, those that have not are closed."},
     {KEY_NUMBER, ROUTE(lost_code), .shared = true, .option = "lost-code", .preset = "1",
      RANGE(0, UINT32_MAX),
      .meaning = "The code with which a session is closed when its application is lost."},

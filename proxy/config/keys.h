@@ -47,6 +47,7 @@ struct key {
     const char *name;   /* in files; of a heading, what it says */
     const char *option; /* on the command line, without dashes; NULL: in files only */
     bool many;          /* a list: config_texts */
+    bool fixed;         /* takes effect at the start, not when the file is read again */
     bool shared;        /* may stand at the top level, too, for all backends or routes */
     size_t offset;      /* in the struct of its place */
     const char *preset; /* the default, as one would write it; NULL for none */

@@ -35,6 +35,12 @@ static void print_section(const struct config *c, enum key_place place, FILE *to
     }
 }
 
+void print_backend(const struct config *c, size_t i, FILE *to)
+{
+    fprintf(to, "%s:\n", c->backends[i].name);
+    print_keys(c, KEY_OF_BACKEND, &c->backends[i], NULL, to);
+}
+
 void print_config(const struct config *c, FILE *to)
 {
     print_keys(c, KEY_OF_ALL, NULL, NULL, to);

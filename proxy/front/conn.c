@@ -98,7 +98,7 @@ void conn_hold(struct conn *c, uint64_t ns)
 
 void conn_keep_alive(struct conn *c, bool on)
 {
-    uint64_t ns = c->hub->config.keep_alive_ns;
+    uint64_t ns = c->config.keep_alive_ns;
     if (c->ending)
         return;
     ngtcp2_conn_set_keep_alive_timeout(c->quic, on && ns ? ns : UINT64_MAX);
@@ -440,6 +440,7 @@ struct conn *conn_new(struct conn_hub *hub)
     if (!c)
         abort();
     c->hub = hub;
+    c->config = hub->config;
     uint64_t limit = hub->config.memory_limit;
     budget_init(&c->memory, hub->env->memory, limit ? limit : UINT64_MAX, NULL);
     if (!budget_reserve(&c->memory, CONN_COST + hub->config.max_data, BUDGET_NEWCOMER)) {
@@ -561,6 +562,12 @@ void conn_hub_free(struct conn_hub *hub)
 void conn_hub_stop(struct conn_hub *hub)
 {
     hub->is_stopped = true;
+}
+
+void conn_hub_configure(struct conn_hub *hub, const struct conn_config *config)
+{
+    assert(config->tls == hub->config.tls && config->is_server == hub->config.is_server);
+    hub->config = *config;
 }
 
 void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text)

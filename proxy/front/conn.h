@@ -33,7 +33,7 @@ struct budget;
 struct endpoint;
 struct tls_context;
 
-/* Immutable; shared by all connections of a hub. Copied by conn_hub_new. */
+/* Copied by conn_hub_new, and again by each connection when it begins. */
 struct conn_config {
     struct tls_context *tls; /* credentials (server) or trust (client); outlives the hub */
     bool is_server;
@@ -131,6 +131,8 @@ struct conn_hub *conn_hub_new(struct env *env, struct endpoint *endpoint,
 void conn_hub_free(struct conn_hub *hub);
 /* Refuses new connections from now on. */
 void conn_hub_stop(struct conn_hub *hub);
+/* For the connections that begin from now on. tls and is_server stay what they are. */
+void conn_hub_configure(struct conn_hub *hub, const struct conn_config *config);
 /* Closes every connection with this HTTP/3 code. */
 void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text);
 size_t conn_hub_count(const struct conn_hub *hub);

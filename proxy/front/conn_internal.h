@@ -78,6 +78,7 @@ struct conn_note {
 
 struct conn {
     struct conn_hub *hub;
+    struct conn_config config; /* the hub's when this began */
     LIST_ENTRY(conn) entry;
     ngtcp2_conn *quic;
     struct tls_session *tls; /* NULL once a server has no more use for it */

@@ -75,7 +75,7 @@ static struct conn_stream *stream_new(struct conn *c, int64_t stream_id, void *u
         abort();
     st->id = stream_id;
     st->user = user;
-    window_init(&st->window, c->hub->config.max_stream_data, c->hub->config.max_stream_data_limit,
+    window_init(&st->window, c->config.max_stream_data, c->config.max_stream_data_limit,
                 NULL); /* the connection's window pays */
     st->granted = st->window.size;
     st->allowed = UINT64_MAX;
@@ -414,7 +414,7 @@ void conn_stream_stop(struct conn *c, int64_t stream_id, uint64_t code)
  * long path fast, but all streams together may fill half of the connection's window so. */
 static uint64_t may_be_granted(const struct conn *c, const struct conn_stream *st)
 {
-    uint64_t all = c->hub->config.max_data_limit / 2;
+    uint64_t all = c->config.max_data_limit / 2;
     uint64_t others = c->ahead - beyond(st->granted, st);
     uint64_t spare = others < all ? all - others : 0;
     return st->allowed < UINT64_MAX - spare ? st->allowed + spare : UINT64_MAX;
@@ -426,7 +426,7 @@ static uint64_t may_be_granted(const struct conn *c, const struct conn_stream *s
  * It may then be told of a part of a step more. */
 static void grant(struct conn *c, struct conn_stream *st)
 {
-    uint64_t step = c->hub->config.max_stream_data / 2;
+    uint64_t step = c->config.max_stream_data / 2;
     uint64_t most = may_be_granted(c, st);
     uint64_t limit = st->consumed + st->window.size;
     if (limit < most && most - limit < step)
@@ -485,7 +485,7 @@ uint64_t conn_final_size(const struct conn *c)
 static void lose_slot(struct conn *c)
 {
     c->slots_withheld--;
-    if (++c->slots_lost > c->hub->config.max_streams_uni / 2)
+    if (++c->slots_lost > c->config.max_streams_uni / 2)
         conn_end_by_upcall(c, FAULT_MEMORY_STREAM);
 }
 

@@ -404,6 +404,12 @@ void endpoint_receive(struct endpoint *e, const struct packet *p)
     }
 }
 
+void endpoint_set_handshakes(struct endpoint *e, unsigned unproven, unsigned max)
+{
+    e->config.handshakes_unproven = unproven;
+    e->config.handshakes_max = max;
+}
+
 const struct endpoint_config *endpoint_settings(const struct endpoint *e)
 {
     return &e->config;

@@ -111,6 +111,8 @@ void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 void endpoint_reset_token(const struct endpoint *e, const uint8_t *cid, size_t len,
                           uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
 
+/* For the handshakes that begin from now on. */
+void endpoint_set_handshakes(struct endpoint *e, unsigned unproven, unsigned max);
 const struct endpoint_config *endpoint_settings(const struct endpoint *e);
 
 /* The versions of QUIC that we speak, the best first. */

@@ -122,6 +122,7 @@ static struct h3 *h3_new(struct h3_host *host)
     if (!h)
         abort();
     h->host = host;
+    h->session = host->config.session;
     h->control_id = -1;
     TAILQ_INIT(&h->streams);
     TAILQ_INIT(&h->lanes);
@@ -167,7 +168,7 @@ static void *conn_accepted(void *hub_user, struct conn *c)
 /* Safari must not hear of what is newer than draft 07: it then wants more than we have. */
 static void choose_settings(struct h3 *h)
 {
-    const struct h3_limits *l = &h->host->config.session;
+    const struct h3_limits *l = &h->session;
     h->own.is_server = h->host->config.conn.is_server;
     if (conn_may_be_safari(h->conn))
         return;
@@ -532,6 +533,12 @@ struct h3_host *h3_host_new(struct env *env, struct endpoint *endpoint,
     host->user = host_user;
     host->hub = conn_hub_new(env, endpoint, &config->conn, &conn_ops, host);
     return host;
+}
+
+void h3_host_configure(struct h3_host *host, const struct h3_config *config)
+{
+    host->config = *config;
+    conn_hub_configure(host->hub, &config->conn);
 }
 
 void h3_host_stop(struct h3_host *host)

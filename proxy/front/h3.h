@@ -129,6 +129,9 @@ struct h3_host *h3_host_new(struct env *env, struct endpoint *endpoint,
                             const struct h3_config *config, const struct h3_ops *ops,
                             void *host_user);
 void h3_host_stop(struct h3_host *host);
+/* See conn_hub_configure; what is not conn's holds for the requests and streams that begin from now
+ * on. */
+void h3_host_configure(struct h3_host *host, const struct h3_config *config);
 void h3_host_close_all(struct h3_host *host);
 size_t h3_host_count(const struct h3_host *host);
 void h3_host_free(struct h3_host *host);

@@ -77,6 +77,7 @@ struct h3 {
     struct h3_frames frames;     /* of the peer's control stream */
     struct h3_settings settings; /* the peer's */
     struct h3_settings_own own;
+    struct h3_limits session; /* the host's when this began */
     bool settings_in, has_goaway;
     uint64_t goaway_id; /* the peer's last one */
     bool spoke_draft15; /* a request carried the token webtransport-h3 */

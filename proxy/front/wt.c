@@ -38,7 +38,7 @@ void wt_conn_forget_session(struct wt_session *s)
     c->ended[c->ended_next] = s->id + 1;
     c->ended_next = (c->ended_next + 1) % WT_REMEMBERED;
     if (LIST_EMPTY(&c->sessions))
-        timer_set(timers, &c->linger_timer, timers_now(timers) + c->host->config.close_timeout_ns);
+        timer_set(timers, &c->linger_timer, timers_now(timers) + c->config.close_timeout_ns);
 }
 
 static void linger_over(void *owner)
@@ -67,6 +67,7 @@ static struct wt_conn *conn_new(struct wt_host *host)
     if (!c)
         abort();
     c->host = host;
+    c->config = host->config;
     LIST_INIT(&c->sessions);
     TAILQ_INIT(&c->early);
     timer_init(&c->early_timer, early_too_long, c);
@@ -279,19 +280,9 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
-                            const struct wt_config *config, const struct wt_ops *ops,
-                            void *host_user)
+static struct h3_config h3_config_of(const struct wt_config *config)
 {
-    struct wt_host *h = calloc(1, sizeof(*h));
-    if (!h)
-        abort();
-    h->env = env;
-    h->config = *config;
-    h->ops = ops;
-    h->user = host_user;
-    TAILQ_INIT(&h->conns);
-    struct h3_config h3_config = {
+    return (struct h3_config){
         .conn =
             {
                 .tls = config->tls,
@@ -316,21 +307,50 @@ struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
         .datagram_ttl_ns = config->datagram_ttl_ns,
         .settings_timeout_ns = config->settings_timeout_ns,
     };
+}
+
+struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
+                            const struct wt_config *config, const struct wt_ops *ops,
+                            void *host_user)
+{
+    struct wt_host *h = calloc(1, sizeof(*h));
+    if (!h)
+        abort();
+    h->env = env;
+    h->config = *config;
+    h->ops = ops;
+    h->user = host_user;
+    TAILQ_INIT(&h->conns);
+    struct h3_config h3_config = h3_config_of(config);
     h->h3_host = h3_host_new(env, endpoint, &h3_config, &wt_h3_ops, h);
     return h;
+}
+
+void wt_host_configure(struct wt_host *h, const struct wt_config *config)
+{
+    struct h3_config h3_config = h3_config_of(config);
+    h->config = *config;
+    h3_host_configure(h->h3_host, &h3_config);
+}
+
+void wt_host_stop(struct wt_host *h)
+{
+    struct wt_conn *c;
+    h->draining = true;
+    h3_host_stop(h->h3_host);
+    TAILQ_FOREACH (c, &h->conns, entry)
+        if (LIST_EMPTY(&c->sessions))
+            h3_goaway(c->h3);
 }
 
 void wt_host_drain(struct wt_host *h)
 {
     struct wt_conn *c;
     struct wt_session *s;
-    h->draining = true;
-    h3_host_stop(h->h3_host);
-    TAILQ_FOREACH (c, &h->conns, entry) {
+    wt_host_stop(h);
+    TAILQ_FOREACH (c, &h->conns, entry)
         LIST_FOREACH (s, &c->sessions, entry)
             wt_drain(s);
-        h3_goaway(c->h3);
-    }
 }
 
 void wt_host_close_all(struct wt_host *h)

@@ -80,7 +80,7 @@ struct wt_code {
 
 enum wt_by {
     WT_BY_CLIENT,  /* the peer: close capsule, FIN, reset, CONNECTION_CLOSE */
-    WT_BY_LOCAL,   /* wt_close, wt_abort, wt_refuse, wt_host_stop */
+    WT_BY_LOCAL,   /* wt_close, wt_abort, wt_refuse, wt_host_close_all */
     WT_BY_NETWORK, /* idle timeout, loss */
     WT_BY_FAULT,   /* the peer broke a rule; see fault */
 };
@@ -127,8 +127,12 @@ struct wt_ops {
 struct wt_host *wt_host_new(struct env *env, struct endpoint *endpoint,
                             const struct wt_config *config, const struct wt_ops *ops,
                             void *host_user);
-/* Refuses new connections and sessions, drains the sessions there are (WT_DRAIN_SESSION and
- * GOAWAY). */
+/* For the connections and sessions that begin from now on. tls and is_server stay what they are. */
+void wt_host_configure(struct wt_host *h, const struct wt_config *config);
+/* Refuses new connections and sessions. From now on wt_drain sends GOAWAY, too; connections without
+ * a session get it at once. */
+void wt_host_stop(struct wt_host *h);
+/* The same, and drains all sessions there are. */
 void wt_host_drain(struct wt_host *h);
 /* Closes what is left, with CONNECTION_CLOSE H3_NO_ERROR. */
 void wt_host_close_all(struct wt_host *h);

@@ -27,7 +27,7 @@ static struct conn *conn_of(const struct wt_session *s)
 
 static const struct wt_config *config_of(const struct wt_session *s)
 {
-    return &s->conn->host->config;
+    return &s->conn->config;
 }
 
 static void send_limit(struct wt_session *s, uint64_t type, uint64_t value)
@@ -53,7 +53,7 @@ struct h3_limits wt_flow_first(const struct wt_config *config)
 size_t wt_flow_sessions(const struct wt_conn *c)
 {
     struct h3_limits peer;
-    return h3_has_session_limits(c->h3, &peer) ? c->host->config.connection_sessions : 1;
+    return h3_has_session_limits(c->h3, &peer) ? c->config.connection_sessions : 1;
 }
 
 /* The window of a session: what an earlier one has left, or new credit. */

@@ -46,6 +46,7 @@ struct wt_wish {
 
 struct wt_conn {
     struct wt_host *host;
+    struct wt_config config; /* the host's when this began */
     struct h3 *h3;
     TAILQ_ENTRY(wt_conn) entry;
     struct turn_grave grave;

@@ -546,7 +546,7 @@ static void start_closing(struct wt_session *s)
     struct timers *timers = env_of(s)->timers;
     move(s, WT_CLOSING);
     turn_untouch(env_of(s)->turn, &s->deliver);
-    timer_set(timers, &s->close_timer, timers_now(timers) + s->conn->host->config.close_timeout_ns);
+    timer_set(timers, &s->close_timer, timers_now(timers) + s->conn->config.close_timeout_ns);
 }
 
 void wt_close(struct wt_session *s, uint32_t code, const char *reason, size_t reason_len)
@@ -576,6 +576,8 @@ void wt_abort(struct wt_session *s)
 void wt_drain(struct wt_session *s)
 {
     uint8_t bytes[CAPSULE_HEAD_MAX];
+    if (s->conn->host->draining)
+        h3_goaway(s->conn->h3);
     if (s->state != WT_OPEN || s->drained)
         return;
     s->drained = true; /* saying it again says nothing, and what is queued has no other bound */

@@ -82,8 +82,7 @@ static void keep_early(struct wt_conn *c, struct wt_stream *st)
 {
     struct timers *timers = c->host->env->timers;
     if (c->early_count++ == 0)
-        timer_set(timers, &c->early_timer,
-                  timers_now(timers) + c->host->config.settings_timeout_ns);
+        timer_set(timers, &c->early_timer, timers_now(timers) + c->config.settings_timeout_ns);
     TAILQ_INSERT_TAIL(&c->early, st, entry);
 }
 
@@ -102,7 +101,7 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         refuse(c, h3, FAULT_SESSION_GONE, WT_SESSION_GONE);
         return;
     }
-    if (!s && c->early_count >= c->host->config.early_streams) {
+    if (!s && c->early_count >= c->config.early_streams) {
         refuse(c, h3, FAULT_TOO_MANY_EARLY, WT_BUFFERED_STREAM_REJECTED);
         return;
     }

@@ -61,7 +61,7 @@ ORDER = {
         ["worker"],
         ["relay", "bridge"],
         ["gate", "route", "offer"],
-        ["certificate", "inbox", "address"],
+        ["certificate", "inbox", "address", "notify", "watch"],
     ],
 }
 
@@ -91,6 +91,7 @@ LIBRARIES = {
         "proxy/back/*.[ch]",
         "proxy/worker*.[ch]",
         "proxy/server*.[ch]",
+        "proxy/watch.[ch]",
         "proxy/admin*.[ch]",
         "proxy/version.c",
     ],

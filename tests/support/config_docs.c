@@ -61,6 +61,8 @@ static void write_row(const struct key *key)
         printf("`%s`", key->preset);
     printf(" | ");
     write_cell(key->meaning);
+    if (key->fixed)
+        printf(" Takes effect at the start only.");
     if (key->option)
         printf(" (`--%s`)", key->option);
     printf(" |\n");

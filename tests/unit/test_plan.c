@@ -82,7 +82,17 @@ struct world {
     struct config *config;
     struct plan plan;
     struct worker_config worker;
+    const struct worker_settings *settings;
 };
+
+static void begin(struct world *w, unsigned workers)
+{
+    static const struct relay_probe probe;
+
+    plan_init(&w->plan, w->config, workers, 51, &probe, NULL);
+    plan_worker(&w->plan, w->config, workers, 52, &w->worker);
+    w->settings = &w->plan.settings;
+}
 
 static int setup(void **state)
 {
@@ -96,8 +106,7 @@ static int setup(void **state)
         fail_msg("%s", error);
     w->config = draft_finish(&draft);
     draft_fini(&draft);
-    struct plan_share share = {.workers = 1, .max_sessions = 51, .memory = 52};
-    plan_init(&w->plan, w->config, &share, NULL, &w->worker);
+    begin(w, 1);
     *state = w;
     return 0;
 }
@@ -115,13 +124,14 @@ static int teardown(void **state)
 static void test_clients(void **state)
 {
     const struct world *w = *state;
-    const struct worker_config *c = &w->worker;
+    const struct worker_settings *c = w->settings;
 
-    assert_int_equal(c->count, 1);
-    assert_int_equal(c->memory, 52);
+    assert_ptr_equal(w->worker.settings, w->settings);
+    assert_int_equal(w->worker.count, 1);
+    assert_int_equal(w->worker.memory, 52);
+    assert_int_equal(w->worker.kernel_buffer, 105 * KIB);
+    assert_true(w->worker.no_offload);
     assert_int_equal(c->relay.max_sessions, 51);
-    assert_int_equal(c->kernel_buffer, 105 * KIB);
-    assert_true(c->no_offload);
     assert_true(c->wt.is_server);
     assert_int_equal(c->wt.connection_memory, 1106 * KIB);
     assert_int_equal(c->wt.max_streams_bidi, 34);
@@ -148,7 +158,7 @@ static void test_clients(void **state)
 static void test_client_addresses(void **state)
 {
     const struct world *w = *state;
-    const struct clients_config *c = &w->worker.clients;
+    const struct clients_config *c = &w->settings->clients;
 
     assert_int_equal(c->limits[CLIENTS_CONNECTION].most, 40);
     assert_int_equal(c->limits[CLIENTS_CONNECTION].per_second, 41);
@@ -160,10 +170,10 @@ static void test_client_addresses(void **state)
 static void test_applications(void **state)
 {
     const struct world *w = *state;
-    const struct upstream_config *u = &w->worker.upstreams[1];
+    const struct upstream_config *u = &w->settings->backends[1].upstream;
 
-    assert_int_equal(w->worker.upstream_count, 2);
-    assert_string_equal(w->worker.upstreams[0].addresses[0], "unix:/other");
+    assert_int_equal(w->settings->backend_count, 2);
+    assert_string_equal(w->settings->backends[0].upstream.addresses[0], "unix:/other");
     assert_int_equal(u->address_count, 2);
     assert_string_equal(u->addresses[0], "unix:/app");
     assert_string_equal(u->addresses[1], "tcp:host:1");
@@ -184,8 +194,8 @@ static void test_applications(void **state)
     assert_int_equal(u->probe.interval_ns, 67 * S);
     assert_int_equal(u->probe.timeout_ns, 68 * S);
     assert_int_equal(u->resolve_interval_ns, 69 * S);
-    assert_int_equal(w->worker.relay.routes[0].key, RELAY_KEY_COOKIE);
-    assert_string_equal(w->worker.relay.routes[0].key_name, "id");
+    assert_int_equal(w->settings->relay.routes[0].key, RELAY_KEY_COOKIE);
+    assert_string_equal(w->settings->relay.routes[0].key_name, "id");
     assert_true(u->stage_size >= 4 * 47 * KIB);
 }
 
@@ -198,15 +208,15 @@ static void assert_bytes(const uint8_t *at, size_t len, const char *expected)
 static void test_a_route(void **state)
 {
     const struct world *w = *state;
-    const struct relay_route *r = &w->worker.relay.routes[0];
+    const struct relay_route *r = &w->settings->relay.routes[0];
 
-    assert_int_equal(w->worker.relay.route_count, 2);
+    assert_int_equal(w->settings->relay.route_count, 2);
     assert_string_equal(r->name, "chat");
     assert_int_equal(r->upstream, 1);
     assert_int_equal(r->route.host_count, 2);
     assert_string_equal(r->route.hosts[1], "b.example");
     assert_string_equal(r->route.path, "/path");
-    assert_string_equal(w->worker.relay.routes[1].route.path_prefix, "/prefix");
+    assert_string_equal(w->settings->relay.routes[1].route.path_prefix, "/prefix");
     assert_int_equal(r->rules.origin_count, 1);
     assert_string_equal(r->rules.origins[0], "https://c.example");
     assert_true(r->rules.require_origin);
@@ -227,7 +237,7 @@ static void test_a_route(void **state)
 static void test_headers_of_a_route(void **state)
 {
     const struct world *w = *state;
-    const struct relay_route *r = &w->worker.relay.routes[0];
+    const struct relay_route *r = &w->settings->relay.routes[0];
 
     assert_int_equal(r->to_app.add_count, 1);
     assert_bytes(r->to_app.add[0].name, r->to_app.add[0].name_len, "x-a");
@@ -243,22 +253,58 @@ static void test_headers_of_a_route(void **state)
 static void test_workers_share(void **state)
 {
     struct world *w = *state;
-    struct plan_share share = {.workers = 4};
 
     plan_fini(&w->plan);
-    plan_init(&w->plan, w->config, &share, NULL, &w->worker);
+    begin(w, 4);
     assert_int_equal(w->worker.count, 4);
-    assert_int_equal(w->worker.relay.routes[0].max_sessions, 8);
-    assert_int_equal(w->worker.relay.routes[1].max_sessions, 0); /* no limit stays none */
-    assert_int_equal(w->worker.clients.limits[CLIENTS_CONNECTION].most, 10);
+    assert_int_equal(w->worker.memory, 13);
+    assert_int_equal(w->settings->relay.routes[0].max_sessions, 8);
+    assert_int_equal(w->settings->relay.routes[1].max_sessions, 0); /* no limit stays none */
+    assert_int_equal(w->settings->clients.limits[CLIENTS_CONNECTION].most, 10);
+}
+
+static void test_what_makes_a_backend_another_one(void **state)
+{
+    struct world *w = *state;
+    char *before = strdup(w->settings->backends[1].identity);
+
+    assert_string_not_equal(before, w->settings->backends[0].identity);
+    plan_fini(&w->plan);
+    begin(w, 1);
+    assert_string_equal(w->settings->backends[1].identity, before);
+    plan_fini(&w->plan);
+    w->config->backends[1].max_frame++;
+    begin(w, 1);
+    assert_string_not_equal(w->settings->backends[1].identity, before);
+    free(before);
+}
+
+static void test_checks_addresses(void **state)
+{
+    struct world *w = *state;
+    char error[256];
+
+    assert_true(plan_check(&w->plan, error, sizeof(error)));
+    w->config->backends[1].addresses.at[1] = "nonsense";
+    plan_fini(&w->plan);
+    begin(w, 1);
+    assert_false(plan_check(&w->plan, error, sizeof(error)));
+    assert_string_equal(error, "the addresses of backend app: an application's address is "
+                               "unix:PATH or tcp:HOST:PORT");
 }
 
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_clients), TEST(test_client_addresses),   TEST(test_applications),
-        TEST(test_a_route), TEST(test_headers_of_a_route), TEST(test_workers_share),
+        TEST(test_clients),
+        TEST(test_client_addresses),
+        TEST(test_applications),
+        TEST(test_a_route),
+        TEST(test_headers_of_a_route),
+        TEST(test_workers_share),
+        TEST(test_what_makes_a_backend_another_one),
+        TEST(test_checks_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

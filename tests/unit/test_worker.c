@@ -19,11 +19,13 @@ enum { MAX_WORKERS = 2 };
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int counted, ended, forwarded;
+    int counted, ended, forwarded, configured, released;
     unsigned forwarded_to;
     bool refuse;
     struct worker *workers[MAX_WORKERS];
     struct certificate *certificate;
+    struct worker_settings settings, other_settings;
+    const struct worker_settings *released_last;
     struct log log;
 } world = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -71,11 +73,31 @@ static void ended(void *user, unsigned index)
     note(&world.ended);
 }
 
-static const struct worker_ops ops = {.counted = counted, .forward = forward, .ended = ended};
+static void configured(void *user, unsigned index)
+{
+    (void)user;
+    (void)index;
+    note(&world.configured);
+}
+
+static void released(void *user, unsigned index, const struct worker_settings *settings)
+{
+    (void)user;
+    (void)index;
+    world.released_last = settings;
+    note(&world.released);
+}
+
+static const struct worker_ops ops = {.counted = counted,
+                                      .forward = forward,
+                                      .configured = configured,
+                                      .released = released,
+                                      .ended = ended};
 
 static const char *const nowhere = "unix:/nonexistent";
-static const struct upstream_config upstream = {
-    .addresses = &nowhere, .address_count = 1, UPSTREAM_SETTINGS};
+static const struct worker_backend backend = {
+    .upstream = {.addresses = &nowhere, .address_count = 1, UPSTREAM_SETTINGS},
+    .identity = "the one"};
 static const struct relay_route route = {.name = "default",
                                          .stream_window = 1 << 18,
                                          .session_window = 1 << 20,
@@ -90,10 +112,17 @@ static struct worker_config config_of(unsigned index)
         .count = MAX_WORKERS,
         .log = world.log,
         .listen_count = 1,
-        .endpoint = {.server_id = 0x12,
-                     .generation = 7,
-                     .handshakes_unproven = 10,
-                     .handshakes_max = 10},
+        .endpoint = {.server_id = 0x12, .generation = 7},
+        .settings = &world.settings,
+    };
+
+    assert_int_equal(address_resolve("127.0.0.1:0", &c.listen[0], 1, error, sizeof(error)), 1);
+    return c;
+}
+
+static struct worker_settings settings_of(const struct worker_backend *of)
+{
+    return (struct worker_settings){
         .wt = {.tls = certificate_context(world.certificate),
                .is_server = true,
                .connection_window = 1 << 20,
@@ -103,14 +132,14 @@ static struct worker_config config_of(unsigned index)
                .stream_send_limit = 1 << 18,
                .datagram_queue = 10,
                .max_header_bytes = 8192},
-        .upstreams = &upstream,
-        .upstream_count = 1,
+        .backends = of,
+        .backend_count = 1,
+        .handshakes_unproven = 10,
+        .handshakes_max = 10,
+        .log_level = LOG_OFF,
         .relay = {.routes = &route, .route_count = 1, .datagram_queue = 10, .max_sessions = 10},
         .drain_timeout_ns = UINT64_C(1000000000),
     };
-
-    assert_int_equal(address_resolve("127.0.0.1:0", &c.listen[0], 1, error, sizeof(error)), 1);
-    return c;
 }
 
 static int setup(void **state)
@@ -118,11 +147,12 @@ static int setup(void **state)
     char error[256] = "";
 
     (void)state;
-    world.counted = world.ended = world.forwarded = 0;
+    world.counted = world.ended = world.forwarded = world.configured = world.released = 0;
     world.refuse = false;
     log_init(&world.log, STDERR_FILENO, LOG_OFF);
     const struct certificate_source automatic = {.cert_file = NULL};
     world.certificate = certificate_new(&automatic, 1, time(NULL), error, sizeof(error));
+    world.settings = settings_of(&backend);
     for (unsigned i = 0; i < MAX_WORKERS; i++) {
         struct worker_config c = config_of(i);
         world.workers[i] = worker_new(&c, &ops, NULL, error, sizeof(error));
@@ -202,6 +232,29 @@ static void test_drops_what_the_other_has_no_room_for(void **state)
     assert_int_equal(worker_stats(world.workers[0])->packets_dropped, 1);
 }
 
+/* Without sessions the old settings go at once, and with them the application that has changed. */
+static void test_takes_other_settings(void **state)
+{
+    static const struct worker_backend other = {
+        .upstream = {.addresses = &nowhere, .address_count = 1, UPSTREAM_SETTINGS},
+        .identity = "another one"};
+
+    (void)state;
+    world.other_settings = settings_of(&other);
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        assert_true(worker_configure(world.workers[i], &world.other_settings));
+    wait_for(&world.configured, MAX_WORKERS);
+    wait_for(&world.released, MAX_WORKERS);
+    assert_ptr_equal(world.released_last, &world.settings);
+    assert_true(worker_count(world.workers[0]));
+    wait_for(&world.counted, 1);
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        assert_true(worker_configure(world.workers[i], &world.settings));
+    wait_for(&world.released, 2 * MAX_WORKERS);
+    end_all();
+    assert_false(worker_configure(world.workers[0], &world.settings));
+}
+
 static void test_says_what_is_wrong(void **state)
 {
     struct worker_config c = config_of(0);
@@ -209,11 +262,14 @@ static void test_says_what_is_wrong(void **state)
 
     (void)state;
     const char *nonsense = "nonsense";
-    struct upstream_config wrong = upstream;
-    wrong.addresses = &nonsense;
-    c.upstreams = &wrong;
+    struct worker_backend wrong = backend;
+    wrong.upstream.addresses = &nonsense;
+    struct worker_settings settings = settings_of(&wrong);
+    c.settings = &settings;
     assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
-    assert_non_null(strstr(error, "nonsense"));
+    assert_string_equal(error, "the addresses of backend app: an application's address is "
+                               "unix:PATH or tcp:HOST:PORT");
+    c.settings = &world.settings;
     assert_int_equal(address_resolve("192.0.2.1:1", &c.listen[0], 1, error, sizeof(error)), 1);
     assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
     assert_non_null(strstr(error, "192.0.2.1"));
@@ -226,7 +282,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_counts_until_it_has_ended), TEST(test_drains_at_once_without_sessions),
         TEST(test_passes_packets_on),         TEST(test_drops_what_the_other_has_no_room_for),
-        TEST(test_says_what_is_wrong),
+        TEST(test_takes_other_settings),      TEST(test_says_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,9 @@
 
 import glob
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,20 +93,31 @@ class World:
         self.proxies.append(proxy)
         return proxy
 
-    def configured(self, text, **options):
-        """A proxy with this configuration file; DIR in it becomes the test's folder. Without
-        listeners it has one on a free port, without certificates an automatic one."""
+    def write_configuration(self, path, text):
         if "listeners:" not in text:
             text += "\nlisteners: [{address: '127.0.0.1:0'}]\n"
         if "certificates:" not in text:
             text += "\ncertificates: [{cert: auto}]\n"
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(text.replace("DIR", self.directory))
+        os.rename(path + ".new", path)
+
+    def configured(self, text, **options):
+        """A proxy with this configuration file; DIR in it becomes the test's folder. Without
+        listeners it has one on a free port, without certificates an automatic one."""
         folder = tempfile.mkdtemp(dir=self.directory)
         path = os.path.join(folder, "sluice.yaml")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text.replace("DIR", self.directory))
+        self.write_configuration(path, text)
         proxy = Proxy(folder, None, config=path, **options)
         self.proxies.append(proxy)
         return proxy
+
+    def reload(self, proxy, text):
+        """Lets it read another configuration; returns the log line that says how that went."""
+        start = len(proxy.events)
+        self.write_configuration(proxy.config, text)
+        proxy.process.send_signal(signal.SIGHUP)
+        return proxy.wait_log(re.compile(r"^reload(ed|\.failed)$"), start=start)
 
     def start(self, handler=None, **options):
         app = self.app(handler)

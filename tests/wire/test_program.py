@@ -187,7 +187,7 @@ def test_a_signal_drains_then_closes(world, number):
     assert asked.wait_response() == 200
     proxy.process.send_signal(number)
     drain = session.wait("webtransport.drain")
-    assert (drain["reason"], drain["deadline_ms"]) == ("shutdown", 300)
+    assert drain["reason"] == "shutdown" and 0 < drain["deadline_ms"] <= 225
     client.wait(lambda: asked.drained)
     client.wait(lambda: asked.closed or client.terminated)
     asked.end()

@@ -30,6 +30,10 @@ def parse_logfmt(line):
     return fields
 
 
+def is_it(text, wanted):
+    return bool(wanted.search(text)) if isinstance(wanted, re.Pattern) else text == wanted
+
+
 class _UnixHTTPConnection(http.client.HTTPConnection):
     def __init__(self, path):
         super().__init__("localhost", timeout=10)
@@ -67,9 +71,9 @@ class Logged:
     def find(self, event, has=None, start=0, **fields):
         """Log lines of this event whose fields are these (a compiled pattern is searched for)."""
         def fits(line):
-            if line["event"] != event or (has and has not in line):
+            if not is_it(line["event"], event) or (has and has not in line):
                 return False
-            return all(want.search(line.get(key, "")) if isinstance(want, re.Pattern)
+            return all(is_it(line.get(key, ""), want) if isinstance(want, re.Pattern)
                        else line.get(key) == str(want) for key, want in fields.items())
         return [line for line in self.events[start:] if fits(line)]
 
@@ -153,15 +157,16 @@ class Proxy(Logged):
     """sluice in front of one application, with its log and its admin listener at hand."""
 
     def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
-                 admin=None, config=None):
+                 admin=None, config=None, environment=None):
         """config: the path of a file that says all but admin, workers and log level."""
+        self.config = config
         self.admin_path = os.path.join(directory, "admin.sock")
         self.admin = admin or f"unix:{self.admin_path}"
         served = ["--config", config] if config else \
             ["--listen", listen, "--cert", "auto", "--app", app]
         command = [BINARY, *served, "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
                    *arguments]
-        super().__init__(command)
+        super().__init__(command, env={**os.environ, **(environment or {})})
         self.learn_address()
 
     @property
