@@ -334,8 +334,10 @@ void server_settle_generations(struct server *s)
     if (!is_done)
         return;
     s->is_reloading = false;
+    if (s->signals > 0)
+        return;
     tell_success(s);
-    if (s->is_reload_asked && s->signals == 0) {
+    if (s->is_reload_asked) {
         s->is_reload_asked = false;
         server_reload(s);
     }

@@ -100,6 +100,7 @@ bool worker_editions_begin(struct worker_editions *e, const struct worker_settin
         edition->uses[edition->count] = use;
         edition->upstreams[edition->count] = use->upstream;
     }
+    e->has_old = e->present != NULL;
     e->present = edition;
     return true;
 }
@@ -121,18 +122,29 @@ void worker_editions_settle(struct worker_editions *e, const struct relay *r,
     struct worker_edition *edition, *next;
     struct worker_backend_use *use, *after;
 
+    if (!e->has_old)
+        return;
+    e->has_old = false;
     for (edition = LIST_FIRST(&e->all); edition; edition = next) {
         next = LIST_NEXT(edition, entry);
-        if (edition == e->present || relay_uses(r, edition->upstreams))
+        if (edition == e->present)
             continue;
+        if (relay_uses(r, edition->upstreams)) {
+            e->has_old = true;
+            continue;
+        }
         const struct worker_settings *settings = edition->settings;
         free_edition(edition);
         released(user, settings);
     }
     for (use = LIST_FIRST(&e->backends); use; use = after) {
         after = LIST_NEXT(use, entry);
-        if (use->editions == 0 && upstream_is_idle(use->upstream))
+        if (use->editions > 0)
+            continue;
+        if (upstream_is_idle(use->upstream))
             free_backend(use);
+        else
+            e->has_old = true;
     }
 }
 

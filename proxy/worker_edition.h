@@ -25,6 +25,7 @@ struct worker_editions {
     struct env *env;
     uv_loop_t *loop;
     struct worker_edition *present;
+    bool has_old; /* editions or upstreams that wait for their last session */
     LIST_HEAD(, worker_edition) all;
     LIST_HEAD(, worker_backend_use) backends;
 };

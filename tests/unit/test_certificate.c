@@ -61,12 +61,42 @@ static void test_files_that_are_not_there(void **state)
     assert_non_null(strstr(error, "/nonexistent/cert.pem"));
 }
 
+/* One made on the spot stays if its names do; a source that fails changes nothing. */
+static void test_reload(void **state)
+{
+    static const char *const names[] = {"a.example"};
+    const struct certificate_source other[] = {{.names = names, .name_count = 1}, automatic};
+    const struct certificate_source wrong[] = {
+        {.names = names, .name_count = 1},
+        {.cert_file = "/nonexistent", .key_file = "/nonexistent"}};
+    struct certificate_hash before[CERTIFICATE_HASHES_MAX], now[CERTIFICATE_HASHES_MAX];
+    char error[256] = "";
+    time_t t = time(NULL);
+
+    (void)state;
+    struct certificate *c = certificate_new(&automatic, 1, t, error, sizeof(error));
+    assert_true(certificate_is_news(c, 0));
+    assert_false(certificate_is_news(c, 0));
+    certificate_hashes(c, 0, t, before);
+    assert_false(certificate_reload(c, wrong, 2, t, error, sizeof(error)));
+    assert_non_null(strstr(error, "/nonexistent"));
+    assert_int_equal(certificate_count(c), 1);
+    assert_true(certificate_reload(c, other, 2, t, error, sizeof(error)));
+    assert_int_equal(certificate_count(c), 2);
+    assert_true(certificate_is_news(c, 0));
+    assert_false(certificate_is_news(c, 1));
+    assert_int_equal(certificate_hashes(c, 1, t, now), 1);
+    assert_memory_equal(now[0].bytes, before[0].bytes, CERTIFICATE_HASH_LEN);
+    certificate_free(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_automatic_is_renewed_at_half_life),
         cmocka_unit_test(test_each_is_renewed_for_itself),
         cmocka_unit_test(test_files_that_are_not_there),
+        cmocka_unit_test(test_reload),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

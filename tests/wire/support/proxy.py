@@ -1,6 +1,7 @@
 """Starts the real binary, reads its log, and holds it to its promises when it stops."""
 
 import base64
+import datetime
 import http.client
 import json
 import os
@@ -121,6 +122,12 @@ class Logged:
     def at(self, path="/"):
         """The arguments of a browser's scenario that connects here."""
         return {"url": self.url(path), "hash": self.hash_base64}
+
+    def seconds_between(self, first, second):
+        """From the first line of one event to that of another, by the log's own clock."""
+        begun, ended = (datetime.datetime.fromisoformat(self.wait_log(event)["time"].rstrip("Z"))
+                        for event in (first, second))
+        return (ended - begun).total_seconds()
 
     def log(self, last=60):
         return "\n".join(self.lines[-last:])
