@@ -147,6 +147,19 @@ static void trim(struct element *e)
         e->len--;
 }
 
+/* A quoted string that is left open swallows what was added behind it, whoever did that. */
+static bool is_left_open(const char *at, size_t len)
+{
+    bool quoted = false;
+    for (size_t i = 0; i < len; i++) {
+        if (quoted && at[i] == '\\')
+            i++;
+        else if (at[i] == '"')
+            quoted = !quoted;
+    }
+    return quoted;
+}
+
 /* To the next sign that is not inside a quoted string. */
 static size_t until(const char *at, size_t len, char sign)
 {
@@ -162,16 +175,37 @@ static size_t until(const char *at, size_t len, char sign)
     return len;
 }
 
-static void add_elements(struct elements *all, const char *at, size_t len)
+static void add_element(struct elements *all, struct element e)
+{
+    trim(&e);
+    if (e.len == 0)
+        return;
+    all->of[all->next++ % ELEMENTS_MAX] = e;
+    all->count += all->count < ELEMENTS_MAX;
+}
+
+/* X-Forwarded-For knows no quoted strings: a quote that the client sends must hide nothing. */
+static void add_addresses(struct elements *all, const char *at, size_t len)
 {
     while (len > 0) {
+        const char *comma = memchr(at, ',', len);
+        size_t n = comma ? (size_t)(comma - at) : len;
+        add_element(all, (struct element){at, n});
+        n += n < len;
+        at += n;
+        len -= n;
+    }
+}
+
+static void add_elements(struct elements *all, const char *at, size_t len)
+{
+    if (is_left_open(at, len)) {
+        add_element(all, (struct element){"?", 1}); /* not to be understood */
+        return;
+    }
+    while (len > 0) {
         size_t n = until(at, len, ',');
-        struct element e = {at, n};
-        trim(&e);
-        if (e.len > 0) {
-            all->of[all->next++ % ELEMENTS_MAX] = e;
-            all->count += all->count < ELEMENTS_MAX;
-        }
+        add_element(all, (struct element){at, n});
         n += n < len;
         at += n;
         len -= n;
@@ -188,9 +222,15 @@ static void read_elements(const struct forwarded_rule *rule, const struct header
 {
     const char *name = forwarded_name(rule->kind);
     all->next = all->count = 0;
-    for (size_t i = 0; i < count; i++)
-        if (is_named(&headers[i], name))
-            add_elements(all, (const char *)headers[i].value, headers[i].value_len);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_named(&headers[i], name))
+            continue;
+        const char *value = (const char *)headers[i].value;
+        if (rule->kind == FORWARDED_X)
+            add_addresses(all, value, headers[i].value_len);
+        else
+            add_elements(all, value, headers[i].value_len);
+    }
 }
 
 /* The value of for= (RFC 7239, section 4); empty if there is none. */
@@ -275,6 +315,12 @@ static size_t write_own(enum forwarded_kind kind, const struct sockaddr_storage 
     return (size_t)n;
 }
 
+static bool may_be_joined(const struct forwarded_rule *rule, const struct header *h)
+{
+    return h->value_len > 0 &&
+           (rule->kind == FORWARDED_X || !is_left_open((const char *)h->value, h->value_len));
+}
+
 char *forwarded_write(const struct forwarded_rule *rule, const struct header *headers, size_t count,
                       const struct sockaddr_storage *peer, const char *authority, size_t *len)
 {
@@ -287,7 +333,7 @@ char *forwarded_write(const struct forwarded_rule *rule, const struct header *he
     assert(to);
     *len = 0;
     for (size_t i = 0; i < count && believed; i++) {
-        if (!is_named(&headers[i], name) || headers[i].value_len == 0)
+        if (!is_named(&headers[i], name) || !may_be_joined(rule, &headers[i]))
             continue;
         memcpy(to + *len, headers[i].value, headers[i].value_len);
         *len += headers[i].value_len;

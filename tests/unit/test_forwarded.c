@@ -70,6 +70,13 @@ static void whom_to_believe(void **state)
         {FORWARDED_X, "10.1.1.1", {"[2001:db9::1]x"}, "10.1.1.1 1"},
         {FORWARDED_X, "10.1.1.1", {"1.2.3"}, "10.1.1.1 1"},
         {FORWARDED_X, "10.1.1.1", {"\""}, "10.1.1.1 1"},
+        /* a client that wants to hide, or to be another */
+        {FORWARDED_X, "10.1.1.1", {"\", 198.51.100.1"}, "198.51.100.1 0"},
+        {FORWARDED_X, "10.1.1.1", {"\"8.8.8.8, 198.51.100.1"}, "198.51.100.1 0"},
+        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=198.51.100.1"}, "10.1.1.1 1"},
+        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=\"[2001:db9::1]\""}, "10.1.1.1 1"},
+        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"\\\", for=9.9.9.9"}, "10.1.1.1 1"},
+        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"", "for=198.51.100.1"}, "198.51.100.1 0"},
         /* RFC 7239 */
         {FORWARDED_RFC7239, "10.1.1.1", {"for=198.51.100.1"}, "198.51.100.1 0"},
         {FORWARDED_RFC7239,
@@ -134,6 +141,9 @@ static void what_the_application_is_told(void **state)
          "for=\"[2001:db9::1]\";host=\"example.org\";proto=https"},
         {FORWARDED_RFC7239, "10.1.1.1", "for=1.1.1.1",
          "for=1.1.1.1, for=10.1.1.1;host=\"example.org\";proto=https"},
+        /* would swallow what follows */
+        {FORWARDED_RFC7239, "10.1.1.1", "for=1.1.1.1;x=\"",
+         "for=10.1.1.1;host=\"example.org\";proto=https"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
