@@ -90,6 +90,9 @@ struct h3_ops {
     void (*body_received)(void *request_user, const uint8_t *data, size_t len);
     /* The peer's FIN on a session's request. */
     void (*body_ended)(void *request_user);
+    /* The peer has acknowledged something on a session's request: h3_request_unacked may be less.
+     */
+    void (*body_acked)(void *request_user);
     /* RESET_STREAM, or STOP_SENDING, or a malformed message: the request has failed. May come
      * twice. */
     void (*request_failed)(void *request_user, uint64_t code);

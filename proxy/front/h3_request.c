@@ -354,6 +354,9 @@ static void tell_acked(struct h3 *h, int64_t id, size_t len)
 {
     if (nghttp3_conn_add_ack_offset(h->http, id, len) != 0)
         abort();
+    struct h3_request *r = h3_request_find(h, id);
+    if (r && r->is_session && r->user)
+        h->host->ops->body_acked(r->user);
 }
 
 void h3_request_acked(struct h3 *h, int64_t id, size_t len)

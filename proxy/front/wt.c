@@ -135,6 +135,11 @@ static void h3_body_ended(void *request_user)
     wt_session_body_ended(request_user);
 }
 
+static void h3_body_acked(void *request_user)
+{
+    wt_flow_acked(request_user);
+}
+
 static void h3_request_failed(void *request_user, uint64_t code)
 {
     wt_session_request_failed(request_user, code);
@@ -249,6 +254,7 @@ const struct h3_ops wt_h3_ops = {
     .responded = h3_responded,
     .body_received = h3_body_received,
     .body_ended = h3_body_ended,
+    .body_acked = h3_body_acked,
     .request_failed = h3_request_failed,
     .request_closed = h3_request_closed,
     .stream_opened = h3_stream_opened,

@@ -16,8 +16,8 @@
 #include "front/wt_internal.h"
 
 #define STREAMS_MAX (UINT64_C(1) << 60) /* sections 5.6.2 and 5.6.3 */
-/* Capsules that only inform are not queued behind more than this: a peer that takes nothing on the
- * CONNECT stream could otherwise make us collect them. */
+/* Capsules are not queued behind more than this: a peer that takes nothing on the CONNECT stream
+ * could otherwise make us collect them. */
 #define UNACKED_MAX 1024
 
 static struct conn *conn_of(const struct wt_session *s)
@@ -28,6 +28,11 @@ static struct conn *conn_of(const struct wt_session *s)
 static const struct wt_config *config_of(const struct wt_session *s)
 {
     return &s->conn->config;
+}
+
+static bool is_clogged(const struct wt_session *s)
+{
+    return h3_request_unacked(s->request) > UNACKED_MAX;
 }
 
 static void send_limit(struct wt_session *s, uint64_t type, uint64_t value)
@@ -118,11 +123,19 @@ void wt_flow_fini(struct wt_conn *c)
 
 /* ---- what the peer may ---- */
 
+/* Told with the next acknowledgement: by then it may be a higher limit. */
+static bool holds_back(struct wt_session *s)
+{
+    bool clogged = is_clogged(s);
+    s->flow.is_behind |= clogged;
+    return clogged;
+}
+
 static void replenish_data(struct wt_session *s, uint64_t least)
 {
     struct wt_flow *f = &s->flow;
     uint64_t limit = f->consumed + f->window.size;
-    if (limit < f->max_data + least)
+    if (limit < f->max_data + least || holds_back(s))
         return;
     f->max_data = limit;
     send_limit(s, CAPSULE_MAX_DATA, limit);
@@ -133,7 +146,7 @@ static void replenish_streams(struct wt_session *s, bool unidirectional, uint64_
     struct wt_flow *f = &s->flow;
     uint64_t window = wt_flow_first(config_of(s)).streams[unidirectional];
     uint64_t limit = f->slots_free[unidirectional] + window;
-    if (limit < f->max_streams[unidirectional] + least)
+    if (limit < f->max_streams[unidirectional] + least || holds_back(s))
         return;
     f->max_streams[unidirectional] = limit;
     send_limit(s, unidirectional ? CAPSULE_MAX_STREAMS_UNI : CAPSULE_MAX_STREAMS_BIDI, limit);
@@ -156,6 +169,16 @@ void wt_flow_replenish(struct wt_session *s)
     replenish_data(s, half_of(s->flow.window.size));
     for (int uni = 0; uni <= 1; uni++)
         replenish_streams(s, uni, half_of(wt_flow_first(config_of(s)).streams[uni]));
+}
+
+void wt_flow_acked(struct wt_session *s)
+{
+    if (!s->flow.is_behind || !may_send(s) || is_clogged(s))
+        return;
+    s->flow.is_behind = false;
+    replenish_data(s, 1);
+    for (int uni = 0; uni <= 1; uni++)
+        replenish_streams(s, uni, 1);
 }
 
 bool wt_flow_received(struct wt_session *s, uint64_t len)
@@ -197,7 +220,7 @@ void wt_flow_slot_free(struct wt_session *s, bool unidirectional)
 /* Once for each limit. */
 static void say_blocked(struct wt_session *s, uint64_t type, uint64_t limit, uint64_t *said)
 {
-    if (!may_send(s) || *said > limit || h3_request_unacked(s->request) > UNACKED_MAX)
+    if (!may_send(s) || *said > limit || is_clogged(s))
         return;
     *said = limit + 1;
     send_limit(s, type, limit);

@@ -86,6 +86,7 @@ struct wt_flow {
     uint64_t peer_max_streams[2], own_opened[2];
     /* The limits at which we said that we are blocked; + 1, so that 0 is none. */
     uint64_t said_data_blocked, said_streams_blocked[2];
+    bool is_behind; /* a limit is to be told when the peer takes more on the CONNECT stream */
     bool lifted[3]; /* Safari: data, streams of both kinds */
 };
 
@@ -181,6 +182,8 @@ void wt_flow_consumed(struct wt_session *s, uint64_t len);
 void wt_flow_slot_free(struct wt_session *s, bool unidirectional);
 /* Tells the peer what it could not be told before the session was open. */
 void wt_flow_replenish(struct wt_session *s);
+/* The peer has taken something on the CONNECT stream. */
+void wt_flow_acked(struct wt_session *s);
 /* Our own. */
 bool wt_flow_may_open(struct wt_session *s, bool unidirectional);
 void wt_flow_own_opened(struct wt_session *s, bool unidirectional);

@@ -10,7 +10,8 @@
 
 #include "base/timers.h"
 
-#define SETTLE_NS (200 * NS_PER_MS)
+#define SETTLE_NS     (200 * NS_PER_MS)
+#define STREAM_WINDOW (256 * 1024)
 
 static struct raw_stream *stream_new(struct raw *r, int64_t id)
 {
@@ -49,7 +50,10 @@ static enum fault on_received(void *user, int64_t id, void *stream_user, const u
         memcpy(st->in + st->in_len, data, n);
     st->in_len += n;
     st->in_fin |= fin;
-    conn_stream_consumed(r->conn, id, len);
+    if (st->withholds)
+        st->withheld += len;
+    else
+        conn_stream_consumed(r->conn, id, len);
     return FAULT_NONE;
 }
 
@@ -168,12 +172,12 @@ void raw_settle(struct raw *r)
     world_run_for(r->world, SETTLE_NS);
 }
 
-struct raw *raw_begin(struct world *w, struct world_host *server)
+static struct raw *begin(struct world *w, struct world_host *server, uint64_t stream_window)
 {
     struct raw *r = calloc(1, sizeof(*r));
     struct conn_config config = {.tls = world_tls_client(w),
                                  .max_data = 1024 * 1024,
-                                 .max_stream_data = 256 * 1024,
+                                 .max_stream_data = stream_window,
                                  .max_streams_bidi = 100,
                                  .max_streams_uni = 100,
                                  .max_datagram_frame_size = 65535,
@@ -190,13 +194,23 @@ struct raw *raw_begin(struct world *w, struct world_host *server)
     return r;
 }
 
-struct raw *raw_new(struct pair *p)
+struct raw *raw_begin(struct world *w, struct world_host *server)
 {
-    struct raw *r = raw_begin(p->world, p->server_host);
+    return begin(w, server, STREAM_WINDOW);
+}
+
+struct raw *raw_new_narrow(struct pair *p, uint64_t stream_window)
+{
+    struct raw *r = begin(p->world, p->server_host, stream_window);
     r->pair = p;
     raw_settle(r);
     assert(r->established);
     return r;
+}
+
+struct raw *raw_new(struct pair *p)
+{
+    return raw_new_narrow(p, STREAM_WINDOW);
 }
 
 void raw_free(struct raw *r)
@@ -263,6 +277,13 @@ void raw_reset(struct raw_stream *st, uint64_t code)
 void raw_stop(struct raw_stream *st, uint64_t code)
 {
     conn_stream_stop(st->raw->conn, st->id, code);
+}
+
+void raw_relent(struct raw_stream *st)
+{
+    st->withholds = false;
+    conn_stream_consumed(st->raw->conn, st->id, st->withheld);
+    st->withheld = 0;
 }
 
 /* --- HTTP/3 --- */

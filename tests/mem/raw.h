@@ -25,6 +25,8 @@ struct raw_stream {
     bool fin, fin_sent;
     uint8_t *in;
     size_t in_len;
+    bool withholds;  /* gives no credit for what comes in */
+    size_t withheld; /* bytes */
     bool in_fin, is_reset, is_stopped, is_closed;
     uint64_t reset_code, stop_code;
     int mark; /* the test's own */
@@ -46,6 +48,8 @@ struct raw {
 
 /* Connects; the handshake is done when this returns. */
 struct raw *raw_new(struct pair *p);
+/* The same with so much credit for what the server sends on a stream. */
+struct raw *raw_new_narrow(struct pair *p, uint64_t stream_window);
 /* Begins to connect to any server. */
 struct raw *raw_begin(struct world *w, struct world_host *server);
 /* Closes the connection if it is open. Before pair_free. */
@@ -63,6 +67,8 @@ void raw_write_bytes(struct raw_stream *st, const void *data, size_t len);
 void raw_end(struct raw_stream *st);
 void raw_reset(struct raw_stream *st, uint64_t code);
 void raw_stop(struct raw_stream *st, uint64_t code);
+/* Gives the credit that was withheld, and withholds no more. */
+void raw_relent(struct raw_stream *st);
 
 /* Control stream with the SETTINGS of a WebTransport client, QPACK encoder and decoder. False if
  * the connection is about to end. */

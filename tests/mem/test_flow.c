@@ -9,7 +9,9 @@
 #include "base/stats.h"
 #include "base/timers.h"
 #include "front/h3.h"
+#include "front/wt_internal.h"
 #include "pair.h"
+#include "raw.h"
 #include "unit/cmocka_all.h"
 
 #define KIB      1024
@@ -345,6 +347,54 @@ static void what_is_given_up_gives_its_credit_back(void **state)
     }
 }
 
+/* ---- a peer that takes nothing on the CONNECT stream ---- */
+
+#define ASKED 400
+
+/* A client with limits for sessions: WT_MAX_DATA, WT_MAX_STREAMS_UNI and _BIDI of 64 each. */
+static struct raw *begin_narrow(struct pair *p)
+{
+    struct raw *r = raw_new_narrow(p, 256);
+    raw_write(raw_open(r, true), "00 04 13 33 01 ab 60 37 42 01"
+                                 "6b 61 40 40 6b 64 40 40 6b 65 40 40");
+    raw_write(raw_open(r, true), "02");
+    raw_write(raw_open(r, true), "03");
+    return r;
+}
+
+/* It says that it is blocked with each byte and each stream, and is owed an answer each time: what
+ * waits for it stays small, and when it reads again it is told the last of the limits. */
+static void limits_do_not_pile_up(void **state)
+{
+    (void)state;
+    struct wt_config c = pair_config();
+    c.connection_sessions = SESSIONS;
+    struct pair *p = pair_new_with(1, false, &c);
+    struct raw *r = begin_narrow(p);
+    struct raw_stream *session = raw_session(r), *data = raw_open(r, true);
+    assert_int_equal(p->server.session_count, 1);
+    const struct wt_session *s = p->server.sessions[0]->wt;
+    assert_true(s->flow.is_on);
+    uint64_t first = s->flow.max_data;
+    session->withholds = true;
+    raw_write(data, "40 54 00");
+    for (int i = 0; i < ASKED; i++) {
+        raw_write(data, "61");
+        raw_settle(r);
+        raw_write(session, "00 06 99 0b 4d 41 01 00"); /* WT_DATA_BLOCKED */
+        raw_settle(r);
+        if (h3_request_unacked(s->request) > 1100)
+            fail_msg("%zu bytes of capsules wait after %d", h3_request_unacked(s->request), i);
+    }
+    assert_true(s->flow.max_data < first + ASKED);
+    raw_relent(session);
+    raw_settle(r);
+    assert_int_equal(h3_request_unacked(s->request), 0);
+    assert_int_equal(s->flow.max_data, first + ASKED);
+    raw_free(r);
+    pair_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +405,7 @@ int main(void)
         cmocka_unit_test(orders_count_within_a_session_only),
         cmocka_unit_test(many_streams_are_not_more_than_one),
         cmocka_unit_test(what_is_given_up_gives_its_credit_back),
+        cmocka_unit_test(limits_do_not_pile_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
