@@ -326,7 +326,7 @@ static enum fault conn_stream_received(void *user, int64_t id, void *stream_user
     if (!s) /* a response: the client opened the stream */
         s = h3_stream_new(h, id, true), s->kind = H3_STREAM_HTTP,
         conn_stream_set_user(h->conn, id, s);
-    if (s->receive_over)
+    if (s->receive_over && s->kind != H3_STREAM_WT) /* those give the credit back themselves */
         return FAULT_NONE;
     return s->kind == H3_STREAM_NEW ? read_new(s, data, len, fin) : dispatch(s, data, len, fin);
 }

@@ -8,6 +8,7 @@
 
 #include "base/stats.h"
 #include "base/timers.h"
+#include "front/conn_internal.h"
 #include "front/h3.h"
 #include "front/wt_internal.h"
 #include "pair.h"
@@ -395,6 +396,34 @@ static void limits_do_not_pile_up(void **state)
     pair_free(p);
 }
 
+/* ---- bytes that nobody wants ---- */
+
+static bool all_are_closed(struct pair *p)
+{
+    const struct peer_session *s = pair_server_session(p);
+    return s->streams[s->stream_count - 1]->all_acked;
+}
+
+/* The server says what it has to say and wants no answer; the client's comes with the
+ * acknowledgement, before it can be told. */
+static void unwanted_answers_give_their_credit_back(void **state)
+{
+    (void)state;
+    struct pair *p = pair_open(1, false, PEER_RECORD);
+    p->client.behaviour = PEER_ECHO;
+    struct peer_session *s = pair_server_session(p);
+    for (int i = 0; i < STREAMS; i++) {
+        struct peer_stream *st = peer_open(s, false);
+        assert_non_null(st);
+        peer_send(st, bytes, KIB, 0, true);
+        wt_stream_stop(st->wt, 1);
+        assert_true(pair_run(p, all_are_closed));
+    }
+    pair_run_for(p, NS_PER_S);
+    assert_int_equal(h3_conn(s->wt->conn->h3)->unconsumed, 0);
+    pair_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +435,7 @@ int main(void)
         cmocka_unit_test(many_streams_are_not_more_than_one),
         cmocka_unit_test(what_is_given_up_gives_its_credit_back),
         cmocka_unit_test(limits_do_not_pile_up),
+        cmocka_unit_test(unwanted_answers_give_their_credit_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
