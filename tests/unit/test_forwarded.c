@@ -41,71 +41,72 @@ static void print(const struct sockaddr_storage *from, char *to, size_t size)
 
 static const char *const trusted[] = {"10.0.0.0/8", "2001:db8::/32", "192.0.2.7"};
 
+static const struct {
+    enum forwarded_kind kind;
+    const char *peer, *fields[3], *client;
+} whom[] = {
+    {FORWARDED_X, "10.1.1.1", {"198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_X, "10.1.1.1", {NULL}, "10.1.1.1 1"},
+    {FORWARDED_X, "11.1.1.1", {"198.51.100.1"}, "11.1.1.1 1"},
+    {FORWARDED_NONE, "10.1.1.1", {"198.51.100.1"}, "10.1.1.1 1"},
+    /* the client itself has written the first */
+    {FORWARDED_X, "10.1.1.1", {"8.8.8.8, 198.51.100.1, 10.2.2.2"}, "198.51.100.1 0"},
+    {FORWARDED_X, "10.1.1.1", {"8.8.8.8", "198.51.100.1", "10.2.2.2"}, "198.51.100.1 0"},
+    {FORWARDED_X, "10.1.1.1", {"10.3.3.3,,\t10.2.2.2 ,"}, "10.3.3.3 0"},
+    {FORWARDED_X, "10.1.1.1", {"198.51.100.1:4711"}, "198.51.100.1 4711"},
+    {FORWARDED_X, "10.1.1.1", {"[2001:db9::1]:80"}, "2001:db9::1 80"},
+    {FORWARDED_X, "10.1.1.1", {"2001:db9::1"}, "2001:db9::1 0"},
+    {FORWARDED_X, "2001:db8::5", {"198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_X, "::ffff:10.1.1.1", {"198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_X, "192.0.2.7", {"198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_X, "192.0.2.8", {"198.51.100.1"}, "192.0.2.8 1"},
+    /* not to be understood */
+    {FORWARDED_X, "10.1.1.1", {"198.51.100.1, unknown"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"198.51.100.1:65536"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"198.51.100.1:"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"[2001:db9::1"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"[2001:db9::1]x"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"1.2.3"}, "10.1.1.1 1"},
+    {FORWARDED_X, "10.1.1.1", {"\""}, "10.1.1.1 1"},
+    /* a client that wants to hide, or to be another */
+    {FORWARDED_X, "10.1.1.1", {"\", 198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_X, "10.1.1.1", {"\"8.8.8.8, 198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=198.51.100.1"}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=\"[2001:db9::1]\""}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"\\\", for=9.9.9.9"}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"", "for=198.51.100.1"}, "198.51.100.1 0"},
+    /* RFC 7239 */
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=198.51.100.1"}, "198.51.100.1 0"},
+    {FORWARDED_RFC7239,
+     "10.1.1.1",
+     {"proto=https; For=\"[2001:db9::1]:4711\";by=x, for=10.2.2.2;host=\"a,b;for=1.1.1.1\""},
+     "2001:db9::1 4711"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=_hidden"}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"host=a"}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for="}, "10.1.1.1 1"},
+    {FORWARDED_RFC7239, "10.1.1.1", {"for=\"1.2.3.4"}, "10.1.1.1 1"},
+};
+
 static void whom_to_believe(void **state)
 {
-    static const struct {
-        enum forwarded_kind kind;
-        const char *peer, *fields[3], *client;
-    } rows[] = {
-        {FORWARDED_X, "10.1.1.1", {"198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_X, "10.1.1.1", {NULL}, "10.1.1.1 1"},
-        {FORWARDED_X, "11.1.1.1", {"198.51.100.1"}, "11.1.1.1 1"},
-        {FORWARDED_NONE, "10.1.1.1", {"198.51.100.1"}, "10.1.1.1 1"},
-        /* the client itself has written the first */
-        {FORWARDED_X, "10.1.1.1", {"8.8.8.8, 198.51.100.1, 10.2.2.2"}, "198.51.100.1 0"},
-        {FORWARDED_X, "10.1.1.1", {"8.8.8.8", "198.51.100.1", "10.2.2.2"}, "198.51.100.1 0"},
-        {FORWARDED_X, "10.1.1.1", {"10.3.3.3,,\t10.2.2.2 ,"}, "10.3.3.3 0"},
-        {FORWARDED_X, "10.1.1.1", {"198.51.100.1:4711"}, "198.51.100.1 4711"},
-        {FORWARDED_X, "10.1.1.1", {"[2001:db9::1]:80"}, "2001:db9::1 80"},
-        {FORWARDED_X, "10.1.1.1", {"2001:db9::1"}, "2001:db9::1 0"},
-        {FORWARDED_X, "2001:db8::5", {"198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_X, "::ffff:10.1.1.1", {"198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_X, "192.0.2.7", {"198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_X, "192.0.2.8", {"198.51.100.1"}, "192.0.2.8 1"},
-        /* not to be understood */
-        {FORWARDED_X, "10.1.1.1", {"198.51.100.1, unknown"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"198.51.100.1:65536"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"198.51.100.1:"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"[2001:db9::1"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"[2001:db9::1]x"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"1.2.3"}, "10.1.1.1 1"},
-        {FORWARDED_X, "10.1.1.1", {"\""}, "10.1.1.1 1"},
-        /* a client that wants to hide, or to be another */
-        {FORWARDED_X, "10.1.1.1", {"\", 198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_X, "10.1.1.1", {"\"8.8.8.8, 198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=198.51.100.1"}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\", for=\"[2001:db9::1]\""}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"\\\", for=9.9.9.9"}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=8.8.8.8;x=\"", "for=198.51.100.1"}, "198.51.100.1 0"},
-        /* RFC 7239 */
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=198.51.100.1"}, "198.51.100.1 0"},
-        {FORWARDED_RFC7239,
-         "10.1.1.1",
-         {"proto=https; For=\"[2001:db9::1]:4711\";by=x, for=10.2.2.2;host=\"a,b;for=1.1.1.1\""},
-         "2001:db9::1 4711"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=_hidden"}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"host=a"}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for="}, "10.1.1.1 1"},
-        {FORWARDED_RFC7239, "10.1.1.1", {"for=\"1.2.3.4"}, "10.1.1.1 1"},
-    };
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct forwarded_rule rule = {rows[i].kind, trusted, 3};
+    for (size_t i = 0; i < sizeof whom / sizeof *whom; i++) {
+        struct forwarded_rule rule = {whom[i].kind, trusted, 3};
         struct header headers[4] = {{.name = (const uint8_t *)"other", .name_len = 5}};
         size_t count = 1;
-        for (size_t k = 0; k < 3 && rows[i].fields[k]; k++, count++) {
-            const char *name = rows[i].kind == FORWARDED_RFC7239 ? "forwarded" : "x-forwarded-for";
+        for (size_t k = 0; k < 3 && whom[i].fields[k]; k++, count++) {
+            const char *name = whom[i].kind == FORWARDED_RFC7239 ? "forwarded" : "x-forwarded-for";
             headers[count] = (struct header){.name = (const uint8_t *)name,
                                              .name_len = strlen(name),
-                                             .value = (const uint8_t *)rows[i].fields[k],
-                                             .value_len = strlen(rows[i].fields[k])};
+                                             .value = (const uint8_t *)whom[i].fields[k],
+                                             .value_len = strlen(whom[i].fields[k])};
         }
-        struct sockaddr_storage client = at(rows[i].peer);
+        struct sockaddr_storage client = at(whom[i].peer);
         char text[80];
         forwarded_find(&rule, headers, count, &client);
         print(&client, text, sizeof text);
-        if (strcmp(text, rows[i].client) != 0)
-            fail_msg("row %zu: %s, expected %s", i, text, rows[i].client);
+        if (strcmp(text, whom[i].client) != 0)
+            fail_msg("row %zu: %s, expected %s", i, text, whom[i].client);
     }
 }
 
