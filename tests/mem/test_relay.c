@@ -490,6 +490,33 @@ static void draining_tells_applications_and_takes_no_more(void **state)
     rworld_free(w);
 }
 
+/* Eight sessions: within eight times 2 ms, not in one moment, and all with the same end in view. */
+static void draining_is_spread(void **state)
+{
+    enum { SESSIONS = 8 };
+    uint64_t earliest = UINT64_MAX, latest = 0;
+    (void)state;
+    struct rworld_config config = rworld_defaults();
+    struct rworld *w = rworld_new(1, false, &config);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        struct peer_session *client = rworld_connect(w, "/", NULL, 0);
+        until(w, rworld_app(w, i));
+        app_accept(rworld_app(w, i));
+        until(w, client->responded);
+    }
+    relay_drain(w->relay, 30 * NS_PER_S);
+    for (size_t i = 0; i < SESSIONS; i++) {
+        struct app_conn *app = rworld_app(w, i);
+        until(w, w->client.sessions[i]->draining && app_count(app, MESSAGE_DRAIN, APP_ANY));
+        uint64_t left = app_last(app, MESSAGE_DRAIN, APP_ANY)->deadline_ms.value;
+        earliest = left < earliest ? left : earliest;
+        latest = left > latest ? left : latest;
+    }
+    assert_in_range(latest, 29970, 30000);
+    assert_in_range(earliest, 29970, latest - 1);
+    rworld_free(w);
+}
+
 static void draining_is_passed_on_both_ways(void **state)
 {
     (void)state;
@@ -578,6 +605,7 @@ int main(void)
         cmocka_unit_test(a_session_s_crash_leaves_others_alone),
         cmocka_unit_test(one_session_too_many_is_503),
         cmocka_unit_test(draining_tells_applications_and_takes_no_more),
+        cmocka_unit_test(draining_is_spread),
         cmocka_unit_test(draining_is_passed_on_both_ways),
         cmocka_unit_test(shutdown_before_the_answer_is_503),
         cmocka_unit_test(no_memory_for_a_session_is_503),
