@@ -503,7 +503,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     struct client *visitor = NULL;
     enum fault fault = session_admit(r, request, &route, &visitor);
     if (fault != FAULT_NONE) {
-        session_refuse(r, wt, request, fault);
+        session_refuse(r, wt, request, route, fault);
         return;
     }
     struct session *s = new_session(r, route, wt);
@@ -511,7 +511,7 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
         gate_linger(&r->gate);
         gate_leave(&r->gate);
         session_leave(r, &visitor);
-        session_refuse(r, wt, request, FAULT_MEMORY_SESSION);
+        session_refuse(r, wt, request, route, FAULT_MEMORY_SESSION);
         return;
     }
     s->visitor = visitor;

@@ -5,10 +5,10 @@
 #include "relay_internal.h"
 
 void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
-                    enum fault fault)
+                    const struct relay_route *route, enum fault fault)
 {
     unsigned status = gate_status(fault);
-    session_tell_refused(r, request, status, fault);
+    session_tell_refused(r, request, route, status, fault);
     wt_session_set_user(wt, NULL);
     wt_refuse(wt, status, NULL, 0, NULL, 0);
 }

@@ -261,9 +261,9 @@ enum fault session_admit(struct relay *r, const struct wt_request *request,
                          const struct relay_route **route, struct client **client);
 /* Is not counted any more. */
 void session_leave(struct relay *r, struct client **client);
-/* Answers a request for which there is no session. */
+/* Answers a request for which there is no session. route is NULL if none fits. */
 void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
-                    enum fault fault);
+                    const struct relay_route *route, enum fault fault);
 
 /* --- relay_tell.c --- */
 
@@ -274,8 +274,8 @@ void session_explain(struct session *s, const char *detail);
 void session_tell_opened(const struct session *s, unsigned status);
 void session_tell_end(const struct session *s);
 /* Counts and tells a request that became no session. */
-void session_tell_refused(struct relay *r, const struct wt_request *request, unsigned status,
-                          enum fault fault);
+void session_tell_refused(struct relay *r, const struct wt_request *request,
+                          const struct relay_route *route, unsigned status, enum fault fault);
 
 /* --- relay_edition.c --- */
 

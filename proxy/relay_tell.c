@@ -41,8 +41,8 @@ static struct log_field address_of(const struct session *s)
 void session_tell_opened(const struct session *s, unsigned status)
 {
     LOG(s->relay->env->log, INFO, "session.opened", log_text("session", s->id),
-        log_text("client", s->client), log_text("path", s->path), log_text("draft", s->draft),
-        address_of(s), log_uint("status", status));
+        log_text("client", s->client), log_text("path", s->path), log_text("route", s->route->name),
+        log_text("draft", s->draft), address_of(s), log_uint("status", status));
 }
 
 /* What goes wrong at the application's side is for whoever runs both. */
@@ -63,6 +63,7 @@ void session_tell_end(const struct session *s)
         log_text("client", s->client),
         address_of(s),
         s->accepted ? log_text("path", NULL) : log_text("path", s->path),
+        s->accepted ? log_text("route", NULL) : log_text("route", s->route->name),
         s->accepted ? log_text("draft", NULL) : log_text("draft", s->draft),
         s->status ? log_uint("status", s->status) : log_text("status", NULL),
         log_text("by", end->by),
@@ -98,12 +99,13 @@ static struct log_field short_text(const char *key, const char *text)
     return log_bytes(key, text, strnlen(text, TEXT_IN_LOG));
 }
 
-void session_tell_refused(struct relay *r, const struct wt_request *request, unsigned status,
-                          enum fault fault)
+void session_tell_refused(struct relay *r, const struct wt_request *request,
+                          const struct relay_route *route, unsigned status, enum fault fault)
 {
     char client[HOSTPORT_TEXT_SIZE];
     hostport_print(client, (const struct sockaddr *)&request->remote);
     REPORT(r->env, INFO, "session.refused", fault, log_text("client", client),
-           short_text("path", request->path), log_text("draft", request->draft),
-           log_uint("status", status), short_text("host", request->authority), origin_of(request));
+           short_text("path", request->path), log_text("route", route ? route->name : NULL),
+           log_text("draft", request->draft), log_uint("status", status),
+           short_text("host", request->authority), origin_of(request));
 }
