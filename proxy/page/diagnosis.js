@@ -58,8 +58,8 @@ export function explainNoCertificate(error) {
   };
 }
 
-// Faults on the application's side, most telling first.
-const backendFaults = [
+// What the proxy says of itself, of the client, and of the application: most telling first.
+const faults = [
   ["backend_connect", "The application is not running", "Sluice reached nobody at the application’s address, and answered 502.",
     ["Start the application, or look at --app: is it the address the application listens on?"], "back"],
   ["backend_connect_timeout", "The application does not take connections", "It did not take the connection in time; Sluice answered 502.",
@@ -70,8 +70,22 @@ const backendFaults = [
     ["Sluice’s log says which frame and which field."], "application"],
   ["backend_lost", "The application crashed", "It hung up before it answered; Sluice answered 502.",
     ["Look at the application’s log."], "application"],
-  ["too_many_sessions", "The proxy is full", "As many sessions as it may have are alive; Sluice answered 503.",
-    ["Try again later, or raise the limit."], "proxy"],
+  ["backend_full", "The application is full", "All its addresses have as many sessions as they may; Sluice answered 503.",
+    ["Try again later, or look at max_address_sessions and queue."], "back"],
+  ["host", "Sluice does not serve this host", "It is set up for other hosts, and answered 421.",
+    ["Take another address above, or add the host to --host, or to hosts of a route."], "proxy"],
+  ["no_route", "No route is for this path", "Sluice serves this host, but no route has this path; it answered 404.",
+    ["Take another path in the address above, or look at path and path_prefix of the routes."], "proxy"],
+  ["origin", "Pages of this origin may not come", "Sluice lets in pages of other origins only, and answered 403.",
+    ["Add this page’s origin to --origin, or to origins of the route; the log tells which it is."], "proxy"],
+  ["too_many_sessions", "The proxy is full", "As many sessions as it may have, or as this route may, are alive; Sluice answered 503.",
+    ["Try again later, or raise max_sessions."], "proxy"],
+  ["memory_session", "The proxy has no memory left", "Other sessions hold all that it may use; Sluice answered 503.",
+    ["Try again later, or raise --memory."], "proxy"],
+  ["client_sessions", "Too many sessions from your address", "It has as many sessions as one may have; Sluice answered 429.",
+    ["Close some, or raise --client-sessions."], "proxy"],
+  ["client_session_rate", "Too many new sessions from your address", "They come faster than they may; Sluice answered 429.",
+    ["Try again in a moment, or raise --client-session-rate."], "proxy"],
   ["draining", "The proxy is shutting down", "It takes no new sessions.", ["Try again in a moment."], "proxy"],
 ];
 
@@ -118,7 +132,7 @@ export function explainFailure({ error, url, before, after }) {
       details: `${details}\n${globalThis.navigator?.userAgent ?? ""}`,
       place: "front",
     };
-  const known = backendFaults.find(([name]) => has("faults", name));
+  const known = faults.find(([name]) => has("faults", name));
   if (known)
     return { title: known[1], text: known[2], steps: known[3], details, place: known[4] };
   if (has("counters", "sessions_refused"))

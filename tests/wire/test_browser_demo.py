@@ -206,6 +206,15 @@ def test_page_application_rejects(browser, world, demo):
     assert got["place"] == "application"
 
 
+@pytest.mark.parametrize("options, title", [
+    (["--origin", "https://example.org"], "Pages of this origin may not come"),
+    (["--host", "example.org"], "Sluice does not serve this host")])
+def test_page_proxy_refuses(browser, world, demo, options, title):
+    proxy = world.proxy(demo.address, listen="localhost:0", admin="localhost:0", arguments=options)
+    got = page(browser, proxy, "")
+    assert (got["title"], got["place"], got["state"]) == (title, "proxy", "failed")
+
+
 def test_page_application_is_not_running(browser, world, directory):
     got = page(browser, start(world, f"unix:{directory}/nobody.sock"), "")
     assert got["title"] == "The application is not running"
