@@ -137,9 +137,10 @@ int server_make_certificate(struct server *s, char *error, size_t error_size)
 bool server_check(const struct config *config, char *error, size_t error_size)
 {
     struct certificate *c = load_certificates(config, error, error_size);
+    uint8_t secret[TLS_SECRET_LEN];
 
     certificate_free(c);
-    return c != NULL;
+    return c && (!config->secret || tls_secret_load(config->secret, secret, error, error_size));
 }
 
 /* --- generations --- */

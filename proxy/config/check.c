@@ -21,6 +21,26 @@ static void preset_listener(struct draft *d)
             value_preset(d, &keys[i], &c->listeners[0]);
 }
 
+static bool is_any_port(const char *address)
+{
+    return strcmp(strrchr(address, ':'), ":0") == 0;
+}
+
+/* Two sockets at one address would share its packets by chance. */
+static bool check_listeners(struct draft *d)
+{
+    const struct config_listener *listeners = d->config->listeners;
+
+    for (size_t i = 1; i < d->config->listener_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(listeners[i].address, listeners[j].address) == 0 &&
+                !is_any_port(listeners[i].address))
+                return draft_complain_about(d, &listeners[i].address, &listeners[i],
+                                            "'%s' is listeners[%zu]'s already",
+                                            listeners[i].address, j);
+    return true;
+}
+
 static bool check_certificates(struct draft *d)
 {
     struct config *c = d->config;
@@ -43,6 +63,25 @@ static bool check_certificates(struct draft *d)
     return true;
 }
 
+/* Where a backend's value was said: there, or for all backends. */
+static const void *said_of(const struct draft *d, const struct config_backend *b, const void *field)
+{
+    if (draft_where(d, field, false))
+        return field;
+    return (const char *)&d->config->backend_defaults + ((const char *)field - (const char *)b);
+}
+
+/* It would get two shares of the sessions and of the limits. */
+static bool check_addresses(struct draft *d, struct config_backend *b)
+{
+    for (size_t i = 1; i < b->addresses.count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(b->addresses.at[i], b->addresses.at[j]) == 0)
+                return draft_complain_about(d, said_of(d, b, &b->addresses), b,
+                                            "'%s' stands here twice", b->addresses.at[i]);
+    return true;
+}
+
 static bool check_backend(struct draft *d, struct config_backend *b)
 {
     bool is_named = b->hash_by == CONFIG_HASH_HEADER || b->hash_by == CONFIG_HASH_COOKIE;
@@ -51,8 +90,10 @@ static bool check_backend(struct draft *d, struct config_backend *b)
         return draft_complain_about(d, &b->addresses, b,
                                     "'addresses' is missing: where does it listen, unix:PATH or "
                                     "tcp:HOST:PORT?");
+    if (!check_addresses(d, b))
+        return false;
     if (is_named && !b->hash_name)
-        return draft_complain_about(d, &b->hash_by, b,
+        return draft_complain_about(d, said_of(d, b, &b->hash_by), b,
                                     "hash_name is missing: the name of the header or cookie");
     if (b->rest_last < b->rest_first)
         b->rest_last = b->rest_first;
@@ -163,7 +204,7 @@ bool check_together(struct draft *d)
     struct config *c = d->config;
 
     preset_listener(d);
-    if (!check_certificates(d) || !check_backends(d) || !check_routes(d))
+    if (!check_listeners(d) || !check_certificates(d) || !check_backends(d) || !check_routes(d))
         return false;
     if (c->stream_window > c->connection_window)
         return complain_about_two(d, &c->stream_window, &c->connection_window, NULL,

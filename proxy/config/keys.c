@@ -94,8 +94,9 @@ const struct key keys[] = {
                 "packets come from, after what trusted proxies have said. A client's own is left "
                 "out."},
     {KEY_NETWORK, ALL(trusted_proxies), .option = "trusted-proxy", .many = true,
-     .meaning = "A proxy in front that says in that header who its client is; the scope's client "
-                "is then that one. Say it once for each."},
+     .meaning = "A proxy in front that is believed when it says in the header of 'forwarded' who "
+                "its client is; the scope's client is then that one. Without 'forwarded' nobody "
+                "is. Say it once for each."},
     {KEY_HEADERS, ROUTE(add_request_headers),
      .meaning = "Headers that the application gets in addition."},
     {KEY_HEADER, ROUTE(strip_request_headers), .many = true,
@@ -172,9 +173,8 @@ const struct key keys[] = {
      .meaning = "The same for one client's connection, from which its windows grow."},
     {KEY_SIZE, ROUTE(session_memory), .shared = true, .option = "session-memory", .preset = "16MiB",
      RANGE(MIB, GIB),
-     .meaning =
-         "The same for one session: what it may hold or have promised on its way to and from "
-         "the application."},
+     .meaning = "Memory that one session may hold or have promised on its way to and from the "
+                "application; then its windows stop growing."},
     {KEY_NUMBER, ALL(max_streams), .option = "max-streams", .preset = "1000", RANGE(1, 1000000),
      .meaning = "Streams of each kind that a client may have open at once."},
     {KEY_SIZE, ALL(max_header), .option = "max-header", .preset = "32KiB", RANGE(KIB, 64 * KIB),
@@ -360,21 +360,31 @@ static size_t distance(const char *a, size_t a_len, const char *b, size_t b_len)
     return row[b_len];
 }
 
-const struct key *key_guess(enum key_place place, const char *name, size_t len)
-{
-    const struct key *best = NULL;
-    size_t nearest = 3; /* two slips of the fingers, or one exchange of neighbours */
+/* The best guess so far. */
+struct guess {
+    const char *name;
+    size_t away;
+};
 
-    for (size_t i = 0; i < key_count && len <= GUESS_MAX; i++) {
-        if (!key_stands(&keys[i], place) || strlen(keys[i].name) > GUESS_MAX)
-            continue;
-        size_t away = distance(name, len, keys[i].name, strlen(keys[i].name));
-        if (away < nearest && away < len) {
-            nearest = away;
-            best = &keys[i];
-        }
-    }
-    return best;
+static void consider(struct guess *best, const char *name, size_t len, const char *candidate)
+{
+    if (len > GUESS_MAX || strlen(candidate) > GUESS_MAX)
+        return;
+    size_t away = distance(name, len, candidate, strlen(candidate));
+    if (away < best->away && away < len)
+        *best = (struct guess){candidate, away};
+}
+
+const char *key_guess(enum key_place place, const char *name, size_t len)
+{
+    struct guess best = {NULL, 3}; /* two slips of the fingers, or one exchange of neighbours */
+
+    for (size_t i = 0; i < key_count; i++)
+        if (key_stands(&keys[i], place))
+            consider(&best, name, len, keys[i].name);
+    for (size_t i = KEY_OF_ALL + 1; place == KEY_OF_ALL && i < KEY_PLACES; i++)
+        consider(&best, name, len, key_sections[i].name);
+    return best.name;
 }
 
 void *key_base(struct config *c, const struct key *key)

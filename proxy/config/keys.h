@@ -76,8 +76,8 @@ enum { KEYS_MAX = 96, KEY_LIST_MAX = 256 };
 
 /* The key with this name that may stand at this place; NULL if there is none. */
 const struct key *key_find(enum key_place place, const char *name, size_t len);
-/* The one that was probably meant; NULL if none is near. */
-const struct key *key_guess(enum key_place place, const char *name, size_t len);
+/* The name that was probably meant, of a key or of a section; NULL if none is near. */
+const char *key_guess(enum key_place place, const char *name, size_t len);
 /* True if it may stand there: it is of that place, or shared and that is the top level. */
 bool key_stands(const struct key *key, enum key_place place);
 /* What offset counts from when the key stands at the top level. */

@@ -145,16 +145,33 @@ static bool read_value(struct walk *w, const struct key *key, void *base, const 
 
 /* --- mappings --- */
 
+/* The places that have a key of this name: "the top level or backends". */
+static void find_homes(const char *name, char homes[VALUE_TEXT_SIZE])
+{
+    size_t len = 0;
+
+    homes[0] = '\0';
+    for (enum key_place place = KEY_OF_ALL; place < KEY_PLACES; place++)
+        if (key_find(place, name, strlen(name)) && len < VALUE_TEXT_SIZE)
+            len +=
+                (size_t)snprintf(homes + len, VALUE_TEXT_SIZE - len, "%s%s", len ? " or " : "",
+                                 place == KEY_OF_ALL ? "the top level" : key_sections[place].name);
+}
+
 static bool complain_unknown(struct walk *w, const struct mapping *m, const yaml_node_t *name)
 {
     const char *text = text_of(name);
-    const struct key *meant = text ? key_guess(m->place, text, strlen(text)) : NULL;
+    char homes[VALUE_TEXT_SIZE];
 
     if (!text)
         return draft_complain(w->draft, line_of(name), m->label, "expected the name of a key");
+    find_homes(text, homes);
+    if (homes[0])
+        return draft_complain(w->draft, line_of(name), m->label,
+                              "there is no key '%.80s' here; its place is %s", text, homes);
+    const char *meant = key_guess(m->place, text, strlen(text));
     return draft_complain(w->draft, line_of(name), m->label, "there is no key '%.80s' here%s%s%s",
-                          text, meant ? "; is '" : "", meant ? meant->name : "",
-                          meant ? "' meant?" : "");
+                          text, meant ? "; is '" : "", meant ? meant : "", meant ? "' meant?" : "");
 }
 
 /* lines: of the keys seen so far, by their row in the table. */
@@ -345,6 +362,21 @@ static bool read_document(struct draft *d, yaml_document_t *document)
     return read_top(&w, root);
 }
 
+/* What follows the document would be left out in silence. */
+static bool read_end(struct draft *d, yaml_parser_t *parser)
+{
+    yaml_document_t document;
+
+    if (!yaml_parser_load(parser, &document))
+        return complain_syntax(d, parser);
+    const yaml_node_t *root = yaml_document_get_root_node(&document);
+    bool good = !root || draft_complain(d, line_of(root), "",
+                                        "a second document begins here; one file is one "
+                                        "configuration");
+    yaml_document_delete(&document);
+    return good;
+}
+
 bool reader_read_text(struct draft *d, const char *text, size_t len)
 {
     yaml_parser_t parser;
@@ -355,7 +387,7 @@ bool reader_read_text(struct draft *d, const char *text, size_t len)
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     bool good = yaml_parser_load(&parser, &document);
     if (good) {
-        good = read_document(d, &document);
+        good = read_document(d, &document) && read_end(d, &parser);
         yaml_document_delete(&document);
     } else {
         complain_syntax(d, &parser);

@@ -294,6 +294,20 @@ bool value_set(struct draft *d, const struct key *key, void *base, const char *t
     return true;
 }
 
+/* Headers of a connection, which HTTP/3 has not (RFC 9114, section 4.2), and of a body: with one of
+ * them an answer is malformed. */
+static bool is_misplaced(const char *name)
+{
+    static const char *const names[] = {"connection",        "keep-alive", "proxy-connection",
+                                        "transfer-encoding", "upgrade",    "te",
+                                        "content-length"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
 bool value_set_header(struct draft *d, const struct key *key, void *base, const char *name,
                       const char *text, unsigned line, const char *label)
 {
@@ -302,6 +316,8 @@ bool value_set_header(struct draft *d, const struct key *key, void *base, const 
 
     if (!is_header(name))
         return refuse(d, key, name, line, label);
+    if (is_misplaced(name))
+        return draft_complain(d, line, label, "this header has no place in HTTP/3");
     /* RFC 9110, section 5.5 */
     if (has_controls(text) || (len && (text[0] == ' ' || text[len - 1] == ' ')) || len > 4096)
         return draft_complain(d, line, label,

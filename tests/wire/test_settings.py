@@ -44,6 +44,8 @@ def test_check_config(directory):
     wrong = WHOLE.replace("cert: auto", f"cert: {cert}, key: {cert}")
     code, out, err = run(directory, wrong, "--check-config")
     assert (code, out) == (2, "") and "no usable PEM private key" in err
+    code, out, err = run(directory, WHOLE + "secret: DIR/absent\n", "--check-config")
+    assert (code, out) == (2, "") and "absent: cannot be read" in err
 
 
 def test_print_config_is_a_configuration(directory):
