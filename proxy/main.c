@@ -28,9 +28,9 @@ static int run(const struct config *config, int argc, char **argv)
     return code;
 }
 
-static int complain(const char *error)
+static int complain(const char *error, const char *hint)
 {
-    fprintf(stderr, "sluice: %s\nTry 'sluice --help'.\n", error);
+    fprintf(stderr, "sluice: %s\n%s", error, hint);
     return EXIT_CODE_USAGE;
 }
 
@@ -48,13 +48,16 @@ int main(int argc, char **argv)
         version_print(stdout);
         break;
     case ARGUMENTS_WRONG:
-        code = complain(error);
+        code = complain(error, "Try 'sluice --help'.\n");
+        break;
+    case ARGUMENTS_WRONG_FILE:
+        code = complain(error, "");
         break;
     case ARGUMENTS_CHECK:
         if (server_check(config, error, sizeof(error)))
             printf("the configuration is good\n");
         else
-            code = complain(error);
+            code = complain(error, "");
         break;
     case ARGUMENTS_PRINT:
         print_config(config, stdout);

@@ -188,7 +188,7 @@ enum arguments_wish arguments_read(struct config **config, int argc, char **argv
     value_preset_all(&p.draft);
     make_simple(p.draft.config);
     if (!parse(&p, argc, argv))
-        p.wish = ARGUMENTS_WRONG;
+        p.wish = p.draft.wrong_file ? ARGUMENTS_WRONG_FILE : ARGUMENTS_WRONG;
     *config = p.wish < ARGUMENTS_HELP ? draft_finish(&p.draft) : NULL;
     draft_fini(&p.draft);
     return p.wish;

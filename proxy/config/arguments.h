@@ -16,11 +16,13 @@ enum arguments_wish {
     ARGUMENTS_PRINT, /* say what it is, with all defaults */
     ARGUMENTS_HELP,
     ARGUMENTS_VERSION,
-    ARGUMENTS_WRONG
+    ARGUMENTS_WRONG,
+    ARGUMENTS_WRONG_FILE
 };
 
 /* *config is set with RUN, CHECK and PRINT, and is to be freed; with all others it is NULL.
- * ARGUMENTS_WRONG: one sentence in error. Not thread-safe, as getopt is. */
+ * ARGUMENTS_WRONG, and _FILE if the command line is right: one sentence in error. Not thread-safe,
+ * as getopt is. */
 enum arguments_wish arguments_read(struct config **config, int argc, char **argv, char *error,
                                    size_t error_size);
 void arguments_print_help(FILE *to);

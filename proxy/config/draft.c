@@ -61,6 +61,7 @@ static void say(struct draft *d, unsigned line, const char *label, const char *f
     char sentence[512];
 
     vsnprintf(sentence, sizeof(sentence), format, arguments);
+    d->wrong_file = line > 0 || (d->file && strcmp(label, d->file) == 0);
     const char *colon = label[0] ? ": " : "";
     if (line)
         snprintf(d->error, d->error_size, "%s:%u: %s%s%s", d->file, line, label, colon, sentence);

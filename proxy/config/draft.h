@@ -25,6 +25,7 @@ struct draft {
     const char *file;      /* NULL: the command line alone */
     char *error;
     size_t error_size;
+    bool wrong_file; /* the mistake is the file's, not the command line's */
     struct draft_place *places;
     size_t place_count, place_room;
 };

@@ -505,11 +505,12 @@ static void test_files_that_cannot_be_read(void **state)
     struct config *c;
 
     (void)state;
-    assert_int_equal(read_arguments(&c, "--config", "/nonexistent.yaml", NULL), ARGUMENTS_WRONG);
+    assert_int_equal(read_arguments(&c, "--config", "/nonexistent.yaml", NULL),
+                     ARGUMENTS_WRONG_FILE);
     assert_string_equal(error, "/nonexistent.yaml: cannot be read: No such file or directory");
-    assert_int_equal(read_arguments(&c, "--config", "/", NULL), ARGUMENTS_WRONG);
+    assert_int_equal(read_arguments(&c, "--config", "/", NULL), ARGUMENTS_WRONG_FILE);
     assert_string_equal(error, "/: cannot be read: Is a directory");
-    assert_int_equal(read_arguments(&c, "--config", "/dev/zero", NULL), ARGUMENTS_WRONG);
+    assert_int_equal(read_arguments(&c, "--config", "/dev/zero", NULL), ARGUMENTS_WRONG_FILE);
     assert_string_equal(error, "/dev/zero: is larger than 1 MiB");
 }
 
