@@ -240,6 +240,18 @@ static char *text_of(const struct config *config, const struct key *key)
     return text;
 }
 
+static void tell_that_it_stays(const struct server *s, const struct key *key, const char *now,
+                               const char *wanted)
+{
+    const char *section = key_sections[key->place].name;
+    char name[64];
+
+    snprintf(name, sizeof(name), "%s%s%s", section ? section : "", section ? "." : "", key->name);
+    LOG(s->log, WARN, "reload.ignored", log_text("key", name), log_text("now", now),
+        log_text("wanted", wanted),
+        log_text("hint", "this one takes effect when the program is started anew"));
+}
+
 /* What the new configuration wants otherwise, but cannot have. */
 static void tell_what_stays(const struct server *s, const struct config *wanted)
 {
@@ -248,9 +260,7 @@ static void tell_what_stays(const struct server *s, const struct config *wanted)
             continue;
         char *now = text_of(s->config, &keys[i]), *then = text_of(wanted, &keys[i]);
         if (strcmp(now, then) != 0)
-            LOG(s->log, WARN, "reload.ignored", log_text("key", keys[i].name), log_text("now", now),
-                log_text("wanted", then),
-                log_text("hint", "this one takes effect when the program is started anew"));
+            tell_that_it_stays(s, &keys[i], now, then);
         free(now);
         free(then);
     }

@@ -28,6 +28,10 @@ def come_and_go(crowd, name, proxy):
         crowd.worked(name)
 
 
+def descriptors(proxy):
+    return len(os.listdir(f"/proc/{proxy.process.pid}/fd"))
+
+
 def configuration(number):
     """Certificates have another file each time; of three applications two are there, and one is
     new to those who come; /stay comes and goes, and other routes with it."""
@@ -60,6 +64,7 @@ def test_nobody_is_lost_and_nobody_refused(world, directory):
         os.mkdir(os.path.join(directory, str(i)))
         hashes.append(write_certificate(os.path.join(directory, str(i)), 10)[2])
     proxy = world.configured(configuration(0), workers=2)
+    files = descriptors(proxy)
     crowd = Crowd()
     for i in range(STAYERS):
         crowd.add(f"stayer {i}", stay, proxy)
@@ -91,5 +96,6 @@ def test_nobody_is_lost_and_nobody_refused(world, directory):
              if name != "abc"[(last + 1) % 3]}
     proxy.wait_stats(lambda _: {row["address"] for row in
                                 json.loads(proxy.get("/stats")[1])["backends"]} == known)
+    proxy.wait_stats(lambda _: descriptors(proxy) <= files)
     for app in apps:
         assert not app.failures

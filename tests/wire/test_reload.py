@@ -182,7 +182,7 @@ listeners: [{address: '127.0.0.1:0'}, {address: '127.0.0.1:0'}]
 """)
     assert done["event"] == "reloaded"
     told = {line["key"]: (line["now"], line["wanted"]) for line in proxy.find("reload.ignored")}
-    assert set(told) == {"memory", "server_id", "address"}
+    assert set(told) == {"memory", "server_id", "listeners.address"}
     assert told["memory"] == ("1GiB", "2GiB")
     assert [line["level"] for line in proxy.find("reload.ignored")] == ["warn"] * 3
     end(*opened(app, proxy, "/two"))
