@@ -68,10 +68,12 @@ static void format_number(const struct key *key, uint64_t number, char to[32])
 /* --- texts --- */
 
 /* sun_path holds 108 bytes, the terminating one included. */
+enum { UNIX_PATH_MAX_LEN = 107 };
+
 static bool is_unix(const char *text)
 {
     size_t len = strlen(text);
-    return strncmp(text, "unix:", 5) == 0 && len > 5 && len - 5 < 108;
+    return strncmp(text, "unix:", 5) == 0 && len > 5 && len - 5 <= UNIX_PATH_MAX_LEN;
 }
 
 static bool is_host_and_port(const char *text, bool exact)
@@ -229,6 +231,11 @@ static bool refuse(struct draft *d, const struct key *key, const char *text, uns
 {
     char expected[VALUE_TEXT_SIZE];
 
+    if ((key->kind == KEY_APP || key->kind == KEY_ADMIN) && strncmp(text, "unix:", 5) == 0 &&
+        strlen(text) - 5 > UNIX_PATH_MAX_LEN)
+        return draft_complain(d, line, label,
+                              "the path of a Unix socket has at most %d bytes, got %zu",
+                              UNIX_PATH_MAX_LEN, strlen(text) - 5);
     value_expected(key, expected);
     return draft_complain(d, line, label, "expected %s, got '%.100s'%s", expected, text,
                           strlen(text) > 100 ? " and so on" : "");

@@ -232,6 +232,8 @@ static void test_each_key_says_what_is_not_a_single_value(void **state)
 #define APP     "backends: {app: {addresses: unix:/a}}\n"
 #define ROUTES  "routes: [{backend: app}]\n"
 #define MINIMUM CERT APP ROUTES
+#define TEN     "0123456789"
+#define LONG    TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN "0123456" /* 107 */
 
 static const struct {
     const char *text, *error;
@@ -295,6 +297,9 @@ static const struct {
      "or tcp:HOST:PORT?"},
     {CERT ROUTES "backends:\n  app:\n    addresses:\n      - unix:/a\n      - /b\n",
      "test.yaml:7: backends.app.addresses[1]: expected unix:PATH or tcp:HOST:PORT, got '/b'"},
+    {CERT ROUTES "backends:\n  app:\n    addresses: unix:/" LONG "\n",
+     "test.yaml:5: backends.app.addresses: the path of a Unix socket has at most 107 bytes, got "
+     "108"},
     {CERT ROUTES "backends:\n  app:\n    addresses: [unix:/a, unix:/b, unix:/a]\n",
      "test.yaml:5: backends.app.addresses: 'unix:/a' stands here twice"},
     /* certificates */
