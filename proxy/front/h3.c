@@ -18,6 +18,10 @@
 /* Only checked for PRIORITY_UPDATE frames; QUIC enforces the real limit. */
 #define MAX_CLIENT_STREAMS (UINT64_C(1) << 60)
 
+/* Streams are refused once their header is in and there is no memory for them; but somebody might
+ * never send headers, nor end what was refused. */
+#define UNPAID_MAX 256
+
 void h3_touch(struct h3 *h)
 {
     if (!h->dead)
@@ -207,6 +211,8 @@ static void conn_stream_opened(void *user, int64_t id)
     struct h3 *h = user;
     struct h3_stream *s = h3_stream_new(h, id, false);
     conn_stream_set_user(h->conn, id, s);
+    if (h->unpaid > UNPAID_MAX)
+        h3_fail(h, FAULT_MEMORY_STREAM, H3_EXCESSIVE_LOAD, "too many streams for the memory left");
 }
 
 enum fault h3_read_http(struct h3_stream *s, const uint8_t *data, size_t len, bool fin)

@@ -32,6 +32,7 @@
 #define H3_STREAM_CREATION_ERROR  0x103
 #define H3_FRAME_UNEXPECTED       0x105
 #define H3_FRAME_ERROR            0x106
+#define H3_EXCESSIVE_LOAD         0x107
 #define H3_ID_ERROR               0x108
 #define H3_SETTINGS_ERROR         0x109
 #define H3_MISSING_SETTINGS       0x10a
@@ -206,6 +207,8 @@ struct h3_stream *h3_stream_open(struct h3_lane *l, uint64_t session_id, bool un
                                  void *stream_user);
 /* A stream of the peer's belongs to this lane. Nothing can be written on it before. */
 void h3_stream_join(struct h3_stream *s, struct h3_lane *l);
+/* False if there is no memory for a stream of the peer's: it should be refused. */
+bool h3_stream_is_paid(const struct h3_stream *s);
 void h3_stream_set_user(struct h3_stream *s, void *stream_user);
 size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len);
 void h3_stream_end(struct h3_stream *s);

@@ -85,6 +85,7 @@ struct h3 {
     size_t header_bytes; /* of all unfinished messages together */
 
     struct h3_stream_list streams;    /* all there are */
+    size_t unpaid;                    /* of them, those that there was no memory for */
     struct h3_lane_list lanes;        /* those with something to send */
     uint64_t turn;                    /* counts up: among equals the one that waited longest */
     struct h3_request_list requests;  /* all there are */
@@ -128,6 +129,7 @@ struct h3_stream {
     struct turn_grave grave;
 
     bool local, unidirectional;
+    bool is_paid;  /* its cost is reserved */
     bool closed;   /* QUIC has finished with it */
     bool released; /* its holder has finished with it */
     bool receive_over, send_over;

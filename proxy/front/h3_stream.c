@@ -15,6 +15,9 @@
 #include "base/varint.h"
 #include "front/h3_internal.h"
 
+/* What a stream costs in all modules together, besides what it carries, for as long as either QUIC
+ * or its holder knows it: one that we refuse is there until the peer ends it, too. */
+#define STREAM_COST     1024
 #define HEADER_WAIT_PTO 3 /* how long a reset or stop waits for the header's acknowledgement */
 
 static struct env *env_of(const struct h3_stream *s)
@@ -91,6 +94,15 @@ static void wait_for_header(struct h3_stream *s)
               timers_now(env_of(s)->timers) + HEADER_WAIT_PTO * conn_pto(s->h3->conn));
 }
 
+/* Our own are bounded by the peer's limit. */
+static bool pay(struct h3 *h, bool local)
+{
+    if (!local)
+        return budget_reserve(conn_memory(h->conn), STREAM_COST, BUDGET_NEED);
+    budget_charge(conn_memory(h->conn), STREAM_COST);
+    return true;
+}
+
 struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local)
 {
     struct h3_stream *s = calloc(1, sizeof(*s));
@@ -100,6 +112,8 @@ struct h3_stream *h3_stream_new(struct h3 *h, int64_t id, bool local)
     s->id = id;
     s->local = local;
     s->unidirectional = (id & 2) != 0;
+    s->is_paid = pay(h, local);
+    h->unpaid += !s->is_paid;
     timer_init(&s->header_timer, header_known, s);
     TAILQ_INSERT_TAIL(&h->streams, s, in_all);
     return s;
@@ -120,6 +134,9 @@ void h3_stream_free(struct h3_stream *s)
     timer_stop(env_of(s)->timers, &s->header_timer);
     TAILQ_REMOVE(&h->streams, s, in_all);
     release_kept(s, s->kept);
+    if (s->is_paid)
+        budget_release(conn_memory(h->conn), STREAM_COST);
+    h->unpaid -= !s->is_paid;
     if (s->kind == H3_STREAM_WT)
         env_of(s)->stats->streams--;
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
@@ -156,6 +173,11 @@ struct h3_stream *h3_stream_open(struct h3_lane *l, uint64_t session_id, bool un
         abort();
     h3_lane_put(s);
     return s;
+}
+
+bool h3_stream_is_paid(const struct h3_stream *s)
+{
+    return s->is_paid;
 }
 
 static void tell_lane_consumed(const struct h3_stream *s, uint64_t len)

@@ -5,7 +5,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "base/budget.h"
 #include "base/report.h"
 #include "base/stats.h"
 #include "front/wt_code.h"
@@ -16,15 +15,6 @@ static const struct wt_ops *ops_of(const struct wt_stream *st)
     return st->conn->host->ops;
 }
 
-/* What a stream costs in all modules together, besides what it carries. */
-#define STREAM_COST 1024
-
-static struct budget *memory_of(const struct wt_conn *c)
-{
-    return conn_memory(h3_conn(c->h3));
-}
-
-/* Its cost has been reserved. */
 static struct wt_stream *stream_new(struct wt_conn *c, bool unidirectional)
 {
     struct wt_stream *st = calloc(1, sizeof(*st));
@@ -56,7 +46,6 @@ static void free_memory(void *owner)
 void wt_stream_free(struct wt_stream *st)
 {
     unlink_stream(st);
-    budget_release(memory_of(st->conn), STREAM_COST);
     st->gone = true;
     h3_stream_release(st->h3);
     turn_bury(st->conn->host->env->turn, &st->grave, free_memory, st);
@@ -110,7 +99,7 @@ void wt_stream_arrived(struct wt_conn *c, struct h3_stream *h3, uint64_t session
         wt_session_violated(s);
         return;
     }
-    if (!budget_reserve(memory_of(c), STREAM_COST, BUDGET_NEED)) {
+    if (!h3_stream_is_paid(h3)) {
         join(h3, s);
         refuse(c, h3, FAULT_MEMORY_STREAM, WT_BUFFERED_STREAM_REJECTED);
         return;
@@ -236,7 +225,6 @@ struct wt_stream *wt_stream_open(struct wt_session *s, bool unidirectional, void
         return NULL;
     }
     wt_flow_own_opened(s, unidirectional);
-    budget_charge(memory_of(s->conn), STREAM_COST); /* the client's limit bounds it */
     st->session = s;
     st->session_id = s->id;
     st->user = stream_user;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/stats.h"
+#include "front/h3.h"
 #include "front/wt_code.h"
 #include "mem/raw.h"
 
@@ -159,6 +160,33 @@ static void without_memory_for_them_the_connection_ends(void **state)
     assert_int_equal(stats_of(r)->faults[FAULT_MEMORY_STREAM], kept);
     if (!kept)
         still_serves(r);
+    finish(r);
+}
+
+/* Nobody knows yet what they are to be, and each takes memory. */
+static void streams_without_a_header_are_paid_for(void **state)
+{
+    struct wt_config config = pair_config();
+    uint64_t most = 0;
+    size_t opened = 0;
+    (void)state;
+    config.connection_memory = 1024 * 1024;
+    config.max_streams_uni = 3000;
+    struct raw *r = raw_new(pair_new_with(1, false, &config));
+    raw_hello(r);
+    raw_settle(r);
+    while (!r->closed && opened < 2900) {
+        struct raw_stream *st = raw_open(r, true);
+        assert_non_null(st);
+        raw_write(st, "40");
+        if (++opened % 40 == 0)
+            raw_settle(r);
+        most = stats_of(r)->memory_bytes > most ? stats_of(r)->memory_bytes : most;
+    }
+    assert_true(r->closed);
+    assert_int_equal(r->close_code, H3_EXCESSIVE_LOAD);
+    assert_in_range(most, 1000 * 1024, config.connection_memory);
+    assert_in_range(opened, 500, 1024 + 256 + 40);
     finish(r);
 }
 
@@ -381,6 +409,7 @@ int main(void)
         cmocka_unit_test(unidirectional_streams_reset_inside_their_header_end),
         cmocka_unit_test(places_of_streams_that_only_were_reset_come_back),
         cmocka_unit_test(without_memory_for_them_the_connection_ends),
+        cmocka_unit_test(streams_without_a_header_are_paid_for),
         cmocka_unit_test(an_answer_that_is_whole_survives_the_requests_reset),
         cmocka_unit_test(a_stop_before_the_header_is_told_after_it),
         cmocka_unit_test(stopping_one_of_our_critical_streams_ends_the_connection),
