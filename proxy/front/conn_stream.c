@@ -423,20 +423,19 @@ static uint64_t may_be_granted(const struct conn *c, const struct conn_stream *s
 /* A window beyond what has been consumed. ngtcp2 keeps a new limit to itself while it is less than
  * a quarter of the first window above the one it has told, so limits rise by steps that are larger;
  * and the last step must not be too small, or the peer would never learn of all that was asked for.
- * It may then be told of a part of a step more. */
+ * It may then be told of a part of a step more, but never of more than a window: a window is two
+ * steps at least, so there is room for one when all has been consumed. */
 static void grant(struct conn *c, struct conn_stream *st)
 {
     uint64_t step = c->config.max_stream_data / 2;
     uint64_t most = may_be_granted(c, st);
-    uint64_t limit = st->consumed + st->window.size;
+    uint64_t window = st->consumed + st->window.size;
+    uint64_t limit = window < most ? window : most;
     if (limit < most && most - limit < step)
         limit = most > step ? most - step : 0; /* leaves a whole step */
-    if (limit >= most) {
-        limit = most;
-        if (limit > st->granted && limit - st->granted < step)
-            limit = st->granted + step;
-    }
-    if (limit <= st->granted || limit - st->granted < step)
+    if (limit == most && limit > st->granted && limit - st->granted < step)
+        limit = st->granted + step;
+    if (limit > window || limit < st->granted + step)
         return;
     ngtcp2_conn_extend_max_stream_offset(c->quic, st->id, limit - st->granted);
     set_granted(c, st, limit);
