@@ -17,7 +17,7 @@
 
 /* What a stream costs in all modules together, besides what it carries, for as long as either QUIC
  * or its holder knows it: one that we refuse is there until the peer ends it, too. */
-#define STREAM_COST     1024
+#define STREAM_COST     1536
 #define HEADER_WAIT_PTO 3 /* how long a reset or stop waits for the header's acknowledgement */
 
 static struct env *env_of(const struct h3_stream *s)
