@@ -62,23 +62,36 @@ struct admin {
 
 /* --- what is answered --- */
 
-static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
-                               const void *body, size_t len, enum MHD_ResponseMemoryMode mode)
+/* NULL if there is no memory. */
+static struct MHD_Response *make_response(const char *type, const void *body, size_t len,
+                                          enum MHD_ResponseMemoryMode mode)
 {
     struct MHD_Response *r = MHD_create_response_from_buffer(len, (void *)(uintptr_t)body, mode);
 
     if (!r)
-        return MHD_NO;
+        return NULL;
     MHD_add_response_header(r, "Content-Type", type);
     MHD_add_response_header(r, "Cache-Control", "no-cache");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
-    /* Pages under development live on other ports. Nothing here is secret to the browser's user. */
-    MHD_add_response_header(r, "Access-Control-Allow-Origin", "*");
+    return r;
+}
+
+static enum MHD_Result queue(struct MHD_Connection *connection, unsigned status,
+                             struct MHD_Response *r)
+{
+    if (!r)
+        return MHD_NO;
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(r, "Allow", "GET, HEAD");
     enum MHD_Result result = MHD_queue_response(connection, status, r);
     MHD_destroy_response(r);
     return result;
+}
+
+static enum MHD_Result respond(struct MHD_Connection *connection, unsigned status, const char *type,
+                               const void *body, size_t len, enum MHD_ResponseMemoryMode mode)
+{
+    return queue(connection, status, make_response(type, body, len, mode));
 }
 
 static enum MHD_Result respond_text(struct MHD_Connection *connection, unsigned status,
@@ -133,7 +146,12 @@ static enum MHD_Result respond_certificate(struct admin *a, struct MHD_Connectio
     }
     fprintf(json, "], \"port\": %u, \"urls\": [\"https://%s:%u/\"]}\n", identity.port, host,
             identity.port);
-    return respond_json(connection, json, &text, &len);
+    fclose(json);
+    struct MHD_Response *r = make_response(json_type, text, len, MHD_RESPMEM_MUST_FREE);
+    /* Pages under development live on other ports. Nothing else here is for other pages' eyes. */
+    if (r)
+        MHD_add_response_header(r, "Access-Control-Allow-Origin", "*");
+    return queue(connection, MHD_HTTP_OK, r);
 }
 
 static void print_rows(FILE *json, const struct stats *sum, int gauges)

@@ -265,17 +265,24 @@ static void refuse_request(struct wt_conn *c, struct h3_request *r, enum fault f
     h3_request_reset(r, code);
 }
 
+/* Those of other sessions that are still to come go round once, and so keep their order. */
 static void take_early_datagrams(struct wt_session *s)
 {
     struct dgramq *q = &s->conn->early_datagrams;
     const uint8_t *data;
     size_t len;
-    while (dgramq_peek(q, &data, &len)) {
+    for (size_t left = q->count; left > 0 && dgramq_peek(q, &data, &len); left--) {
         uint64_t id;
-        memcpy(&id, data, sizeof(id));
-        if (id == s->id)
-            dgramq_push(&s->early_datagrams, data + sizeof(id), len - sizeof(id));
+        uint8_t *copy = malloc(len);
+        assert(copy && len >= sizeof(id));
+        memcpy(copy, data, len);
+        memcpy(&id, copy, sizeof(id));
         dgramq_pop(q);
+        if (id == s->id)
+            dgramq_push(&s->early_datagrams, copy + sizeof(id), len - sizeof(id));
+        else
+            dgramq_push(q, copy, len);
+        free(copy);
     }
 }
 

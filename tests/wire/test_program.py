@@ -110,6 +110,10 @@ def test_admin_listener(world):
                       "urls": [f"https://127.0.0.1:{proxy.port}/"]}
     status, page = proxy.get("/")
     assert status == 200 and b"<html" in page.lower()
+    # Other pages in an operator's browser may learn the certificate, but nothing else.
+    may_read = [proxy.ask(path)[2]["Access-Control-Allow-Origin"]
+                for path in ("/certificate.json", "/stats", "/healthz", "/", "/none")]
+    assert may_read == ["*", None, None, None, None]
     assert proxy.get("/../etc/passwd")[0] == 404
     stats = json.loads(proxy.get("/stats")[1])
     assert set(stats) == {"workers", "backends", "gauges", "counters", "faults"}

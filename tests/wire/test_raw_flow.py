@@ -124,6 +124,24 @@ def test_two_sessions_know_nothing_of_each_other_and_a_third_is_rejected(scene):
     assert ended(client, app_two)["by"] == "client"
 
 
+def test_early_datagrams_wait_for_their_own_session(scene):
+    """They come before both requests; the first session leaves those of the second alone."""
+    client = connect(scene)
+    first = client.raw_stream(headers_frame(connect_headers())[:1])  # no request yet
+    second = client.raw_stream(headers_frame(connect_headers())[:1])
+    for i in range(3):
+        first.datagram(b"first %d" % i)
+        second.datagram(b"second %d" % i)
+    client.settle()
+    for asked, name in (first, b"first"), (second, b"second"):
+        asked.send(headers_frame(connect_headers())[1:])
+        session = scene.session_of(client)
+        session.accept()
+        for i in range(3):
+            message = told(client, session, "webtransport.datagram.receive")
+            assert message["data"] == b"%s %d" % (name, i)
+
+
 def test_many_sessions_one_after_the_other(scene):
     """More than the connection remembers; the first of them is there all the time."""
     client = connect(scene)

@@ -182,6 +182,11 @@ class Proxy(Logged):
 
     def get(self, path):
         """GET from the admin listener: (status, body)."""
+        status, body, _ = self.ask(path)
+        return status, body
+
+    def ask(self, path):
+        """The same with the headers: (status, body, headers)."""
         if self.admin.startswith("unix:"):
             connection = _UnixHTTPConnection(self.admin_path)
         else:
@@ -190,7 +195,7 @@ class Proxy(Logged):
         response = connection.getresponse()
         body = response.read()
         connection.close()
-        return response.status, body
+        return response.status, body, response.headers
 
     def stats(self):
         status, body = self.get("/stats")
