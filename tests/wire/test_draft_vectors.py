@@ -8,7 +8,7 @@ import pytest
 from aioquic.buffer import Buffer
 from aioquic.quic import connection as quic_connection
 
-from support.rawclient import DATA, HEADERS, headers_frame, request_headers
+from support.rawclient import DATA, HEADERS, frame, headers_frame, request_headers
 from support.scene import Scene, ended, next_of, received, told
 
 CHROME = (
@@ -183,6 +183,17 @@ def test_goaway_in_every_form(scene, goaway):
     client.at(2).send(bytes.fromhex(goaway))
     assert told(client, session, "webtransport.drain")["reason"] == "client"
     asked.close()
+
+
+@pytest.mark.parametrize("kind", [64, 188, 312, 0x1F * 2**20 + 0x21])
+def test_frames_that_are_only_there_to_be_skipped(scene, kind):
+    """RFC 9114, section 7.2.8: on the control stream as on a CONNECT stream."""
+    client, asked, session = scene.open()
+    client.at(2).send(frame(kind, b"nothing") + bytes.fromhex("070104"))
+    assert told(client, session, "webtransport.drain")["reason"] == "client"
+    asked.send(frame(kind, b"nothing") + bytes.fromhex("000a68430700000007627965"))
+    last = ended(client, session)
+    assert (last["code"], last["reason"], last["clean"]) == (7, "bye", True)
 
 
 @pytest.mark.parametrize("frames, code, reason", [
