@@ -181,21 +181,6 @@ static void closed(void *user, const struct wt_end *how)
     free(user);
 }
 
-static void streams_available(void *user, bool unidirectional)
-{
-    (void)user, (void)unidirectional;
-}
-
-static void datagram_max_changed(void *user, size_t max)
-{
-    (void)user, (void)max;
-}
-
-static void draining(void *user)
-{
-    (void)user;
-}
-
 static const struct wt_ops ops = {
     .requested = requested,
     .stream_opened = stream_opened,
@@ -203,10 +188,10 @@ static const struct wt_ops ops = {
     .stream_reset = stream_code,
     .stream_stopped = stream_code,
     .stream_acked = stream_acked,
-    .streams_available = streams_available,
+    .streams_available = host_ignore_streams,
     .datagram_received = datagram_received,
-    .datagram_max_changed = datagram_max_changed,
-    .draining = draining,
+    .datagram_max_changed = host_ignore_datagram_max,
+    .draining = host_ignore_drain,
     .closed = closed,
 };
 

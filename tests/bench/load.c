@@ -303,21 +303,6 @@ static void stream_opened(void *user, struct wt_stream *st, bool unidirectional)
     host_fail("the server opened a stream");
 }
 
-static void streams_available(void *user, bool unidirectional)
-{
-    (void)user, (void)unidirectional;
-}
-
-static void datagram_max_changed(void *user, size_t max)
-{
-    (void)user, (void)max;
-}
-
-static void draining(void *user)
-{
-    (void)user;
-}
-
 static const struct wt_ops ops = {
     .responded = responded,
     .stream_opened = stream_opened,
@@ -325,41 +310,22 @@ static const struct wt_ops ops = {
     .stream_reset = stream_code,
     .stream_stopped = stream_code,
     .stream_acked = stream_acked,
-    .streams_available = streams_available,
+    .streams_available = host_ignore_streams,
     .datagram_received = datagram_received,
-    .datagram_max_changed = datagram_max_changed,
-    .draining = draining,
+    .datagram_max_changed = host_ignore_datagram_max,
+    .draining = host_ignore_drain,
     .closed = closed,
 };
 
 /* --- the program --- */
 
-static uint64_t number(const char *text)
-{
-    char *unit;
-    uint64_t n = strtoull(text, &unit, 10);
-    int shift = *unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0;
-    if (n == 0 || (*unit && !shift))
-        host_fail("a number above 0 is expected, perhaps with K, M or G");
-    return n << shift;
-}
-
 static void set(const char *argument)
 {
-    struct {
-        const char *name;
-        uint64_t *to;
-    } settings[] = {{"sessions=", &load.sessions}, {"streams=", &load.streams},
-                    {"bytes=", &load.bytes},       {"size=", &load.size},
-                    {"count=", &load.count},       {"flight=", &load.flight}};
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        size_t len = strlen(settings[i].name);
-        if (strncmp(argument, settings[i].name, len) == 0) {
-            *settings[i].to = number(argument + len);
-            return;
-        }
-    }
-    host_fail("sessions=, streams=, bytes=, size=, count= or flight= is expected");
+    const struct host_setting settings[] = {
+        {"sessions=", &load.sessions, 1}, {"streams=", &load.streams, 1},
+        {"bytes=", &load.bytes, 1},       {"size=", &load.size, 1},
+        {"count=", &load.count, 1},       {"flight=", &load.flight, 1}};
+    host_set(settings, sizeof(settings) / sizeof(settings[0]), argument);
 }
 
 static enum scenario scenario_of(const char *name)

@@ -5,12 +5,10 @@ what comes back on bidirectional streams that the client opened (it takes that f
 All are done here in a few lines and are a remark in the results.
 """
 
-import argparse
 import asyncio
 import json
 import os
 import ssl
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from aioquic.asyncio.client import connect
@@ -21,7 +19,8 @@ from aioquic.h3.connection import H3Connection
 from aioquic.quic import events as quic
 from aioquic.quic.configuration import QuicConfiguration
 
-PATIENCE = 18
+from features import run
+
 CLOSE, DRAIN = 0x2843, 0x78AE
 WT_FIRST = 0x52E4A40FA8DB
 
@@ -281,31 +280,5 @@ class Client:
             status = await session.ask(self.options.url + "-none")
             assert status == 404, f"status {status}"
 
-    async def run(self, name):
-        try:
-            whole = getattr(self, name, None)
-            work = whole() if whole else self.in_session(name, getattr(Features(), name))
-            tell(name, "pass", await asyncio.wait_for(work, PATIENCE))
-        except asyncio.TimeoutError:
-            tell(name, "fail", "no answer")
-        except Exception as error:  # pylint: disable=broad-except
-            tell(name, "fail", f"{type(error).__name__}: {error}")
 
-
-def tell(feature, result, why):
-    print(json.dumps({"feature": feature, "result": result, "why": why or ""}), flush=True)
-
-
-async def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--ca", required=True)
-    parser.add_argument("--hash")
-    client = Client(parser.parse_args())
-    print(json.dumps({"version": version("aioquic")}), flush=True)
-    for name in ("connect", "bidi", "uni", "server_bidi", "server_uni", "datagram", "reset", "stop",
-                 "server_reset", "server_stop", "close", "server_close", "reject", "drain"):
-        await client.run(name)
-
-
-asyncio.run(main())
+asyncio.run(run(Client, Features(), "aioquic", needs_ca=True))

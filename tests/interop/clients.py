@@ -38,7 +38,7 @@ FEATURES = {
 class Client:
     name: str
     command: list  # {out} is the folder that build fills; {python} the Python with aioquic
-    library: str = ""  # as the table calls it, if not by the name
+    package: str = ""  # as the table calls it, if not by the name
     folder: str = "."  # where build and command run, under tests/interop
     build: list = dataclasses.field(default_factory=list)  # commands, each a list; {out} as above
     needs: str = ""  # the programs that build needs, told if they are missing
@@ -69,8 +69,8 @@ NO_RESET_STREAM_AT = {
     "because": "it needs RESET_STREAM_AT, which the ngtcp2 that Sluice is built with does not have"}
 
 CLIENTS = [
-    Client("chromium", ["{python}", "browser_client.py", "chromium"], library="Chromium"),
-    Client("firefox", ["{python}", "browser_client.py", "firefox"], library="Firefox"),
+    Client("chromium", ["{python}", "browser_client.py", "chromium"], package="Chromium"),
+    Client("firefox", ["{python}", "browser_client.py", "firefox"], package="Firefox"),
     Client("aioquic", ["{python}", "aioquic_client.py"], quick=True),
     go("0.10", "0.10.mod"),
     go("0.11", "0.11.mod"),

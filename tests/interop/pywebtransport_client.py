@@ -1,11 +1,9 @@
 """Features with pywebtransport's own API. Needs Python 3.12 (see pywebtransport.sh)."""
 
-import argparse
 import asyncio
 import json
 import os
 import ssl
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from pywebtransport.client import WebTransportClient
@@ -13,7 +11,8 @@ from pywebtransport.config import ClientConfig
 from pywebtransport.exceptions import StreamError
 from pywebtransport.types import EventType
 
-PATIENCE = 18
+from features import run
+
 WT_FIRST = 0x52E4A40FA8DB
 
 
@@ -170,31 +169,5 @@ class Client:
                 return
         raise AssertionError("there is a session")
 
-    async def run(self, name):
-        try:
-            whole = getattr(self, name, None)
-            work = whole() if whole else self.in_session(name, getattr(Features(), name))
-            tell(name, "pass", await asyncio.wait_for(work, PATIENCE))
-        except asyncio.TimeoutError:
-            tell(name, "fail", "no answer")
-        except Exception as error:  # pylint: disable=broad-except
-            tell(name, "fail", f"{type(error).__name__}: {error}")
 
-
-def tell(feature, result, why):
-    print(json.dumps({"feature": feature, "result": result, "why": why or ""}), flush=True)
-
-
-async def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--ca")
-    parser.add_argument("--hash")
-    client = Client(parser.parse_args())
-    print(json.dumps({"version": version("pywebtransport")}), flush=True)
-    for name in ("connect", "bidi", "uni", "server_bidi", "server_uni", "datagram", "reset", "stop",
-                 "server_reset", "server_stop", "close", "server_close", "reject", "drain"):
-        await client.run(name)
-
-
-asyncio.run(main())
+asyncio.run(run(Client, Features(), "pywebtransport"))

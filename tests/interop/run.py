@@ -64,14 +64,14 @@ class Row:
     """What one client did."""
 
     name: str
-    library: str = ""
+    package: str = ""
     version: str = ""
     cells: dict = dataclasses.field(default_factory=dict)
     output: str = ""
 
     @property
     def title(self):
-        return f"{self.library} {self.version}" if self.version else self.name
+        return f"{self.package} {self.version}" if self.version else self.name
 
     def count(self, *results):
         return sum(cell.result in results for cell in self.cells.values())
@@ -215,7 +215,7 @@ def accept_refusal(client, row):
 
 
 def run_client(client, server):
-    row = Row(client.name, client.library or client.name)
+    row = Row(client.name, client.package or client.name)
     wrong = build(client)
     if wrong:
         row.cells["connect"] = Cell("fail", wrong)

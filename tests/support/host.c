@@ -236,3 +236,55 @@ bool host_fini(struct host *h)
         fprintf(stderr, "%s: at the end: %s\n", program_invocation_short_name, alive->sentence);
     return uv_loop_close(&h->loop) == 0 && !alive;
 }
+
+static uint64_t number(const char *text, uint64_t least)
+{
+    char *unit;
+    uint64_t n = strtoull(text, &unit, 10);
+    int shift = *unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0;
+    if (unit == text || (*unit && !shift))
+        host_fail("a number is expected, perhaps with K, M or G");
+    if (n < least)
+        host_fail("a number above 0 is expected, perhaps with K, M or G");
+    return n << shift;
+}
+
+static _Noreturn void fail_among(const struct host_setting *settings, size_t count)
+{
+    char text[256] = "";
+    for (size_t i = 0; i < count; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s",
+                 i == 0           ? ""
+                 : i + 1 == count ? " or "
+                                  : ", ",
+                 settings[i].name);
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), " is expected");
+    host_fail(text);
+}
+
+void host_set(const struct host_setting *settings, size_t count, const char *argument)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t len = strlen(settings[i].name);
+        if (strncmp(argument, settings[i].name, len) == 0) {
+            *settings[i].to = number(argument + len, settings[i].least);
+            return;
+        }
+    }
+    fail_among(settings, count);
+}
+
+void host_ignore_streams(void *user, bool unidirectional)
+{
+    (void)user, (void)unidirectional;
+}
+
+void host_ignore_datagram_max(void *user, size_t max)
+{
+    (void)user, (void)max;
+}
+
+void host_ignore_drain(void *user)
+{
+    (void)user;
+}

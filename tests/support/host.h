@@ -65,6 +65,20 @@ bool host_fini(struct host *h);
 uint64_t host_now_ns(void);
 /* "HOST:PORT" with a numeric host, IPv6 in brackets; ends the program if it is something else. */
 struct packet_address host_parse_address(const char *text);
+/* A setting of a program's command line: NAME= and a number, perhaps with K, M or G. */
+struct host_setting {
+    const char *name; /* with its "=" */
+    uint64_t *to;
+    uint64_t least;
+};
+/* Ends the program with a sentence if argument is none of the settings. */
+void host_set(const struct host_setting *settings, size_t count, const char *argument);
+
+/* Upcalls for whoever does not want to know. */
+void host_ignore_streams(void *user, bool unidirectional);
+void host_ignore_datagram_max(void *user, size_t max);
+void host_ignore_drain(void *user);
+
 /* Ends the program with a sentence. */
 _Noreturn void host_fail(const char *what);
 

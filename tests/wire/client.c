@@ -151,16 +151,6 @@ static void datagram_received(void *user, const uint8_t *data, size_t len)
     (void)user, (void)data, (void)len;
 }
 
-static void datagram_max_changed(void *user, size_t max)
-{
-    (void)user, (void)max;
-}
-
-static void draining(void *user)
-{
-    (void)user;
-}
-
 static void over(void)
 {
     printf("closed clean=%zu\n", client.clean);
@@ -198,8 +188,8 @@ static const struct wt_ops ops = {
     .stream_acked = stream_acked,
     .streams_available = streams_available,
     .datagram_received = datagram_received,
-    .datagram_max_changed = datagram_max_changed,
-    .draining = draining,
+    .datagram_max_changed = host_ignore_datagram_max,
+    .draining = host_ignore_drain,
     .closed = closed,
 };
 

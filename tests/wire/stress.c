@@ -155,16 +155,6 @@ static void datagram_received(void *user, const uint8_t *data, size_t len)
     stress.received++;
 }
 
-static void datagram_max_changed(void *user, size_t max)
-{
-    (void)user, (void)max;
-}
-
-static void draining(void *user)
-{
-    (void)user;
-}
-
 static void is_everything_closed(void)
 {
     if (!stress.ending || stress.closed < stress.sessions)
@@ -199,8 +189,8 @@ static const struct wt_ops ops = {
     .stream_acked = stream_acked,
     .streams_available = streams_available,
     .datagram_received = datagram_received,
-    .datagram_max_changed = datagram_max_changed,
-    .draining = draining,
+    .datagram_max_changed = host_ignore_datagram_max,
+    .draining = host_ignore_drain,
     .closed = closed,
 };
 
@@ -251,33 +241,14 @@ static void got_input(uv_poll_t *poll, int status, int events)
 
 /* --- the program --- */
 
-static uint64_t number(const char *text)
-{
-    char *unit;
-    uint64_t n = strtoull(text, &unit, 10);
-    int shift = *unit == 'K' ? 10 : *unit == 'M' ? 20 : *unit == 'G' ? 30 : 0;
-    if (unit == text || (*unit && !shift))
-        host_fail("a number is expected, perhaps with K, M or G");
-    return n << shift;
-}
-
 static void set(const char *argument)
 {
-    struct {
-        const char *name;
-        uint64_t *to;
-    } settings[] = {{"sessions=", &stress.sessions}, {"streams=", &stress.streams},
-                    {"bytes=", &stress.bytes},       {"kind=", &stress.kind},
-                    {"size=", &stress.size},         {"stuck=", &stress.stuck},
-                    {"after=", &stress.after}};
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
-        size_t len = strlen(settings[i].name);
-        if (strncmp(argument, settings[i].name, len) == 0) {
-            *settings[i].to = number(argument + len);
-            return;
-        }
-    }
-    host_fail("sessions=, streams=, bytes=, kind=, size=, stuck= or after= is expected");
+    const struct host_setting settings[] = {
+        {"sessions=", &stress.sessions, 0}, {"streams=", &stress.streams, 0},
+        {"bytes=", &stress.bytes, 0},       {"kind=", &stress.kind, 0},
+        {"size=", &stress.size, 0},         {"stuck=", &stress.stuck, 0},
+        {"after=", &stress.after, 0}};
+    host_set(settings, sizeof(settings) / sizeof(settings[0]), argument);
 }
 
 static enum scenario scenario_of(const char *name)

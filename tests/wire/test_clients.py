@@ -1,24 +1,12 @@
 """What one client address may have, and how fast: the clients are all at 127.0.0.1, but for one."""
 
-import pytest
-
 from support.quicclient import Client
-from support.scene import Scene, ended
+from support.scene import ended, scene_with_options
 
 REFUSED = 2  # RFC 9000, section 20.1: CONNECTION_REFUSED
 EXCESSIVE_LOAD = 0x107
 
-
-@pytest.fixture
-def scene(request):
-    scene = Scene(*request.param, workers=1)
-    yield scene
-    scene.clear()
-    scene.end()
-
-
-def options(*arguments):
-    return pytest.mark.parametrize("scene", [arguments], indirect=True)
+scene, options = scene_with_options(workers=1)
 
 
 def refused(scene):

@@ -9,7 +9,7 @@ from aioquic.buffer import Buffer
 from aioquic.quic import connection as quic_connection
 
 from support.rawclient import DATA, HEADERS, frame, headers_frame, request_headers
-from support.scene import Scene, ended, next_of, received, told
+from support.scene import cleared, ended, next_of, received, scene_of_module, told
 
 CHROME = (
     "0140960000d7cf50106578616d706c652e636f6d3a3434333351052f6563686f27023a70726f746f636f6c0c77656274"
@@ -42,18 +42,8 @@ CLIENT_SETTINGS = {
 BAD_SETTINGS = ["00040433013301", "0004020200", "000405ac7cf00002", "0004023302"]
 SETTINGS_ERROR, ID_ERROR, DATAGRAM_ERROR = 0x109, 0x108, 0x33
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene()
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
+shared = scene_of_module()
+scene = cleared("shared")
 
 
 def decode(frame_hex):

@@ -1,22 +1,10 @@
 """Who the client is, when a proxy stands in front: the scope, and the header for the application."""
 
-import pytest
-
-from support.scene import Scene
+from support.scene import scene_with_options
 
 CHAIN = b"203.0.113.5, 198.51.100.1, 127.0.0.2"
 
-
-@pytest.fixture
-def scene(request):
-    scene = Scene(*request.param)
-    yield scene
-    scene.clear()
-    scene.end()
-
-
-def options(*arguments):
-    return pytest.mark.parametrize("scene", [arguments], indirect=True)
+scene, options = scene_with_options()
 
 
 def scope_of(scene, *headers):

@@ -16,24 +16,14 @@ from cryptography.x509.oid import NameOID
 
 from support.quicclient import CAPSULE_DRAIN, capsule, close_capsule
 from support.rawclient import DATA, RawClient, connect_headers, frame, headers_frame
-from support.scene import Scene, ended, next_of, received, told
+from support.scene import cleared, ended, next_of, received, scene_of_module, told
 
 GONE = 0x170D7B68
 GREASE_CAPSULE = 0x29 * 100 + 0x17
 MAX_DATAGRAM_FRAME_SIZE, RESET_STREAM_AT, RESET_STREAM_AT_OLD = 0x20, 0x1D, 0x17F7586D2CB571
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--close-timeout", "10s")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
+shared = scene_of_module("--close-timeout", "10s")
+scene = cleared("shared")
 
 
 def record_events(client):

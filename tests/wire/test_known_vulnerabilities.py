@@ -5,24 +5,14 @@ from aioquic.buffer import encode_uint_var
 
 from support.quicclient import CAPSULE_CLOSE, close_capsule
 from support.rawclient import DATA, frame
-from support.scene import Scene, ended, received, told
+from support.scene import cleared, ended, received, scene_of_module, told
 
 MESSAGE_ERROR, CANCELLED = 0x10E, 0x10C
 GONE = 0x170D7B68
 RECEIVE = "webtransport.stream.receive"
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--close-timeout", "500ms", "--max-streams", "100")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
+shared = scene_of_module("--close-timeout", "500ms", "--max-streams", "100")
+scene = cleared("shared")
 
 
 # CVE-2026-21434: the reason of a close was read to its end, however long

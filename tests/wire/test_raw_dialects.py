@@ -4,25 +4,15 @@ import pytest
 from aioquic.buffer import Buffer
 
 from support.rawclient import SETTINGS, RawClient
-from support.scene import Scene
+from support.scene import cleared, scene_of_module
 
 SERVER_CONTROL = 3  # the first unidirectional stream of the server's
 GREASE = 0x3A3A     # RFC 8701
 PROFILE_A = {0x01: 4096, 0x07: 100, 0x08: 1, 0x33: 1, 0xFFD277: 1, 0x2B603742: 1, 0xC671706A: 1}
 DRAFT15 = {0x2C7CF000: 1, 0x2B61: 131072, 0x2B64: 1000, 0x2B65: 1000}
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene()
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
+shared = scene_of_module()
+scene = cleared("shared")
 
 
 def announced(client):

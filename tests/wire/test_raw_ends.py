@@ -6,38 +6,17 @@ from aioquic.buffer import encode_uint_var
 from support.quicclient import (CAPSULE_CLOSE, CAPSULE_DRAIN, capsule, close_capsule, from_wire,
                                 to_wire)
 from support.rawclient import DATA, HEADERS, frame, header_block
-from support.scene import Scene, ended, received, told
+from support.scene import cleared, ended, received, scene_of_module, told
 
 MESSAGE_ERROR, CANCELLED = 0x10E, 0x10C
 GONE = 0x170D7B68
 GREASE = 0x29 * 100 + 0x17
 CAPSULE_DATAGRAM = 0
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--close-timeout", "10s")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
-
-
-@pytest.fixture(scope="module")
-def shared_hasty():
-    scene = Scene("--close-timeout", "400ms")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def hasty(shared_hasty):
-    yield shared_hasty
-    shared_hasty.clear()
+shared = scene_of_module("--close-timeout", "10s")
+scene = cleared("shared")
+shared_hasty = scene_of_module("--close-timeout", "400ms")
+hasty = cleared("shared_hasty")
 
 
 def last_words(client, session, **fields):

@@ -8,7 +8,7 @@ from aioquic.quic.events import StopSendingReceived
 from support.quicclient import to_wire
 from support.rawclient import (DATA, WEBTRANSPORT_SETTINGS, connect_headers, frame,
                                headers_frame)
-from support.scene import Scene, ended, received, told
+from support.scene import cleared, ended, received, scene_of_module, told
 
 MAX_DATA, MAX_STREAM_DATA = 0x190B4D3D, 0x190B4D3E
 MAX_BIDI, MAX_UNI = 0x190B4D3F, 0x190B4D40
@@ -23,18 +23,9 @@ def settings(data=2**30, bidi=1000, uni=1000):
     return ((0x33, 1), (0x2C7CF000, 1), (0x2B61, data), (0x2B64, uni), (0x2B65, bidi))
 
 
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--connection-sessions", str(SESSIONS), "--max-streams", str(STREAMS),
-                  "--connection-window", "64K", "--stream-window", "64K")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
+shared = scene_of_module("--connection-sessions", str(SESSIONS), "--max-streams", str(STREAMS),
+                         "--connection-window", "64K", "--stream-window", "64K")
+scene = cleared("shared")
 
 
 def connect(scene, **limits):

@@ -6,38 +6,17 @@ from aioquic.buffer import encode_uint_var
 from support.rawclient import (CONTROL, DATA, DECODER, ENCODER, GOAWAY, HEADERS, SETTINGS,
                                WEBTRANSPORT_SETTINGS, connect_headers, frame, header_block,
                                headers_frame, request_headers, settings_frame)
-from support.scene import Scene, ended, received, told
+from support.scene import cleared, ended, received, scene_of_module, told
 
 STREAM_CREATION, CLOSED_CRITICAL, FRAME_UNEXPECTED, FRAME_ERROR = 0x103, 0x104, 0x105, 0x106
 SETTINGS_ERROR, MISSING_SETTINGS, REQUEST_REJECTED = 0x109, 0x10A, 0x10B
 MESSAGE_ERROR = 0x10E
 GREASE = 0x1F * 7 + 0x21
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--max-header", "4K", "--max-streams", "100")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
-
-
-@pytest.fixture(scope="module")
-def shared_hasty():
-    scene = Scene("--settings-timeout", "300ms")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def hasty(shared_hasty):
-    yield shared_hasty
-    shared_hasty.clear()
+shared = scene_of_module("--max-header", "4K", "--max-streams", "100")
+scene = cleared("shared")
+shared_hasty = scene_of_module("--settings-timeout", "300ms")
+hasty = cleared("shared_hasty")
 
 
 # SETTINGS

@@ -5,7 +5,7 @@ from aioquic.buffer import encode_uint_var
 
 from support.quicclient import from_wire, to_wire
 from support.rawclient import connect_headers, headers_frame, request_headers
-from support.scene import Scene, ended, next_of, received, told
+from support.scene import cleared, ended, next_of, received, scene_of_module, told
 
 DATAGRAM_ERROR, ID_ERROR = 0x33, 0x108
 TOO_EARLY, GONE = 0x3994BD84, 0x170D7B68
@@ -13,32 +13,11 @@ EARLY = 8
 STREAMS = 100
 RECEIVE = "webtransport.stream.receive"
 
-
-@pytest.fixture(scope="module")
-def shared():
-    scene = Scene("--early-streams", str(EARLY), "--max-streams", str(STREAMS), "--close-timeout",
-                  "30s")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def scene(shared):
-    yield shared
-    shared.clear()
-
-
-@pytest.fixture(scope="module")
-def shared_hasty():
-    scene = Scene("--settings-timeout", "300ms")
-    yield scene
-    scene.end()
-
-
-@pytest.fixture
-def hasty(shared_hasty):
-    yield shared_hasty
-    shared_hasty.clear()
+shared = scene_of_module("--early-streams", str(EARLY), "--max-streams", str(STREAMS),
+                         "--close-timeout", "30s")
+scene = cleared("shared")
+shared_hasty = scene_of_module("--settings-timeout", "300ms")
+hasty = cleared("shared_hasty")
 
 
 def refused(client, streams, code):

@@ -5,6 +5,8 @@ import shutil
 import tempfile
 import os
 
+import pytest
+
 from support.proxy import GAUGES, Proxy
 from support.quicclient import Client
 from support.rawapp import RawApp
@@ -152,3 +154,40 @@ class Scene:
             self.proxy.kill()
             self.app.stop()
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+# fixtures
+
+
+def scene_of_module(*arguments):
+    """One scene for all tests of a module: shared = scene_of_module(...)"""
+    @pytest.fixture(scope="module")
+    def shared():
+        scene = Scene(*arguments)
+        yield scene
+        scene.end()
+    return shared
+
+
+def cleared(shared):
+    """The scene of that fixture, for one test, which leaves nothing behind: scene = cleared("shared")"""
+    @pytest.fixture
+    def scene(request):
+        scene = request.getfixturevalue(shared)
+        yield scene
+        scene.clear()
+    return scene
+
+
+def scene_with_options(**keywords):
+    """A scene of a test's own: scene, options = scene_with_options(), and @options("--some", "thing")"""
+    @pytest.fixture
+    def scene(request):
+        scene = Scene(*request.param, **keywords)
+        yield scene
+        scene.clear()
+        scene.end()
+
+    def options(*arguments):
+        return pytest.mark.parametrize("scene", [arguments], indirect=True)
+    return scene, options
