@@ -17,17 +17,12 @@ static bool is_origin_allowed(const struct gate_rules *rules, const struct heade
     return rules->origin_count == 0;
 }
 
-static bool is_origin(const struct header *h)
-{
-    return h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0;
-}
-
 /* RFC 6454, section 7.3: there is one Origin at most. With two, each must be allowed. */
 enum fault gate_check(const struct gate_rules *rules, const struct header *headers, size_t count)
 {
     bool found = false;
     for (size_t i = 0; i < count; i++) {
-        if (!is_origin(&headers[i]))
+        if (!header_is(&headers[i], "origin"))
             continue;
         found = true;
         if (!is_origin_allowed(rules, &headers[i]))

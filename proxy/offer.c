@@ -221,16 +221,11 @@ static bool read_line(struct offer *o, struct field f, char **to)
     return true;
 }
 
-static bool is_the_field(const struct header *h)
-{
-    return h->name_len == strlen(FIELD) && memcmp(h->name, FIELD, h->name_len) == 0;
-}
-
 static size_t bytes_of(const struct header *headers, size_t count)
 {
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++)
-        if (is_the_field(&headers[i]))
+        if (header_is(&headers[i], FIELD))
             bytes += headers[i].value_len;
     return bytes;
 }
@@ -249,7 +244,7 @@ void offer_read(struct offer *o, const struct header *headers, size_t count)
     for (size_t i = 0; i < count; i++) {
         const struct header *h = &headers[i];
         struct field f = {h->value, h->value + h->value_len};
-        if (is_the_field(h) && !read_line(o, f, &to)) {
+        if (header_is(h, FIELD) && !read_line(o, f, &to)) {
             offer_free(o);
             return;
         }

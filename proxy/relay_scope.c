@@ -9,11 +9,6 @@
 
 #include "relay_internal.h"
 
-static bool is_named(const struct header *h, const char *name)
-{
-    return h->name_len == strlen(name) && memcmp(h->name, name, h->name_len) == 0;
-}
-
 static uint16_t host_port(const struct sockaddr_storage *from, char *host, size_t size)
 {
     host[0] = 0;
@@ -35,7 +30,7 @@ static uint16_t host_port(const struct sockaddr_storage *from, char *host, size_
 bool session_strips(const struct relay_headers *rule, const struct header *h)
 {
     for (size_t i = 0; i < rule->strip_count; i++)
-        if (is_named(h, rule->strip[i]))
+        if (header_is(h, rule->strip[i]))
             return true;
     return false;
 }
@@ -61,7 +56,7 @@ static size_t scope_headers(const struct relay_route *route, const struct wt_req
     };
     for (size_t i = 0; i < r->header_count; i++) {
         const struct header *h = &r->headers[i];
-        if (!is_named(h, "host") && !session_strips(rule, h) && !(own && is_named(h, own)))
+        if (!header_is(h, "host") && !session_strips(rule, h) && !(own && header_is(h, own)))
             to[count++] = to_message(h);
     }
     if (own) {

@@ -87,7 +87,7 @@ static struct log_field origin_of(const struct wt_request *request)
 {
     for (size_t i = 0; i < request->header_count; i++) {
         const struct header *h = &request->headers[i];
-        if (h->name_len == strlen("origin") && memcmp(h->name, "origin", h->name_len) == 0)
+        if (header_is(h, "origin"))
             return log_bytes("origin", h->value,
                              h->value_len < TEXT_IN_LOG ? h->value_len : TEXT_IN_LOG);
     }

@@ -212,18 +212,13 @@ static void add_elements(struct elements *all, const char *at, size_t len)
     }
 }
 
-static bool is_named(const struct header *h, const char *name)
-{
-    return h->name_len == strlen(name) && memcmp(h->name, name, h->name_len) == 0;
-}
-
 static void read_elements(const struct forwarded_rule *rule, const struct header *headers,
                           size_t count, struct elements *all)
 {
     const char *name = forwarded_name(rule->kind);
     all->next = all->count = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!is_named(&headers[i], name))
+        if (!header_is(&headers[i], name))
             continue;
         const char *value = (const char *)headers[i].value;
         if (rule->kind == FORWARDED_X)
@@ -328,12 +323,12 @@ char *forwarded_write(const struct forwarded_rule *rule, const struct header *he
     size_t own = write_own(rule->kind, peer, authority, NULL, 0), size = own + 1;
     bool believed = is_trusted(rule, peer);
     for (size_t i = 0; i < count; i++)
-        size += is_named(&headers[i], name) ? headers[i].value_len + 2 : 0;
+        size += header_is(&headers[i], name) ? headers[i].value_len + 2 : 0;
     char *to = malloc(size);
     assert(to);
     *len = 0;
     for (size_t i = 0; i < count && believed; i++) {
-        if (!is_named(&headers[i], name) || !may_be_joined(rule, &headers[i]))
+        if (!header_is(&headers[i], name) || !may_be_joined(rule, &headers[i]))
             continue;
         memcpy(to + *len, headers[i].value, headers[i].value_len);
         *len += headers[i].value_len;

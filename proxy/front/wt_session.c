@@ -298,8 +298,7 @@ static size_t count_sessions(const struct wt_conn *c)
 static bool has_header(const struct header *headers, size_t count, const char *name)
 {
     for (size_t i = 0; i < count; i++)
-        if (headers[i].name_len == strlen(name) &&
-            memcmp(headers[i].name, name, headers[i].name_len) == 0)
+        if (header_is(&headers[i], name))
             return true;
     return false;
 }
