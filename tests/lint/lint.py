@@ -43,7 +43,7 @@ ORDER = {
         ["upstream"],
         ["link"],
         ["dial", "health", "resolve"],
-        ["sock", "pool"],
+        ["sock", "pool", "proxy_protocol"],
     ],
     "proxy/config": [
         ["arguments"],
