@@ -92,11 +92,11 @@ static const enum pool_policy policies[] = {
     [CONFIG_BALANCE_HASH] = POOL_HASH,
 };
 
-static const enum relay_key relay_keys[] = {
-    [CONFIG_HASH_CLIENT] = RELAY_KEY_CLIENT,
-    [CONFIG_HASH_PATH] = RELAY_KEY_PATH,
-    [CONFIG_HASH_HEADER] = RELAY_KEY_HEADER,
-    [CONFIG_HASH_COOKIE] = RELAY_KEY_COOKIE,
+static const enum affinity_by affinities[] = {
+    [CONFIG_HASH_CLIENT] = AFFINITY_CLIENT,
+    [CONFIG_HASH_PATH] = AFFINITY_PATH,
+    [CONFIG_HASH_HEADER] = AFFINITY_HEADER,
+    [CONFIG_HASH_COOKIE] = AFFINITY_COOKIE,
 };
 
 static struct upstream_probe probe_of(const struct relay_probe *p, const struct config_backend *b)
@@ -172,28 +172,35 @@ static struct relay_headers headers_of(const struct config_headers *add,
         .strip = strip->at, .strip_count = strip->count, .add = headers, .add_count = add->count};
 }
 
-static struct relay_route relay_route_of(const struct config *c, const struct config_route *r,
-                                         unsigned workers)
+static struct admission_route admission_route_of(const struct config *c,
+                                                 const struct config_route *r, unsigned workers)
 {
     const struct config_backend *b = &c->backends[r->backend_index];
 
-    return (struct relay_route){
+    return (struct admission_route){
         .name = r->name,
+        .entry = (size_t)(r - c->routes),
         .route = {.hosts = r->hosts.at,
                   .host_count = r->hosts.count,
                   .path = r->path,
                   .path_prefix = r->path_prefix},
-        .upstream = r->backend_index,
-        .key = relay_keys[b->hash_by],
-        .key_name = b->hash_name,
-        .root_path = r->root_path,
-        .max_sessions = (size_t)share_of(r->max_sessions, workers),
         .rules = {.origins = r->origins.at,
                   .origin_count = r->origins.count,
                   .require_origin = r->require_origin},
+        .max_sessions = (size_t)share_of(r->max_sessions, workers),
         .forwarded = {.kind = (enum forwarded_kind)r->forwarded,
                       .trusted = c->trusted_proxies.at,
                       .trusted_count = c->trusted_proxies.count},
+        .affinity = {.by = affinities[b->hash_by], .name = b->hash_name}};
+}
+
+static struct relay_route relay_route_of(const struct config *c, const struct config_route *r)
+{
+    const struct config_backend *b = &c->backends[r->backend_index];
+
+    return (struct relay_route){
+        .upstream = r->backend_index,
+        .root_path = r->root_path,
         .to_app = headers_of(&r->add_request_headers, &r->strip_request_headers),
         .to_client = headers_of(&r->add_response_headers, &r->strip_response_headers),
         .stream_window = r->app_stream_window,
@@ -201,6 +208,8 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
         .session_memory = r->session_memory,
         .max_pending_streams = r->max_pending_streams,
         .max_frame = b->max_frame,
+        .datagram_queue = c->datagram_queue,
+        .datagram_ttl_ns = c->datagram_ttl,
         .accept_timeout_ns = r->accept_timeout,
         .linger_timeout_ns = b->linger_timeout,
         .stall_timeout_ns = r->stall_timeout,
@@ -216,17 +225,19 @@ void plan_init(struct plan *p, const struct config *config, unsigned workers, si
             .upstream = upstream_config_of(probe, config, &config->backends[i], workers),
             .identity = identity_of(config, i)};
     p->routes = take(config->route_count, sizeof(p->routes[0]));
-    for (size_t i = 0; i < config->route_count; i++)
-        p->routes[i] = relay_route_of(config, &config->routes[i], workers);
+    p->relays = take(config->route_count, sizeof(p->relays[0]));
+    for (size_t i = 0; i < config->route_count; i++) {
+        p->relays[i] = relay_route_of(config, &config->routes[i]);
+        p->routes[i] = admission_route_of(config, &config->routes[i], workers);
+        p->routes[i].relay = &p->relays[i];
+    }
     p->settings =
         (struct worker_settings){.wt = wt_config_of(config, tls),
                                  .backends = p->backends,
                                  .backend_count = config->backend_count,
-                                 .relay = {.routes = p->routes,
-                                           .route_count = config->route_count,
-                                           .datagram_queue = config->datagram_queue,
-                                           .datagram_ttl_ns = config->datagram_ttl,
-                                           .max_sessions = max_sessions},
+                                 .admission = {.routes = p->routes,
+                                               .route_count = config->route_count,
+                                               .max_sessions = max_sessions},
                                  .handshakes_unproven = (unsigned)config->unproven_handshakes,
                                  .handshakes_max = (unsigned)config->max_handshakes,
                                  .drain_timeout_ns = config->drain_timeout,
@@ -259,13 +270,14 @@ bool plan_check(const struct plan *p, char *error, size_t error_size)
 
 void plan_fini(struct plan *p)
 {
-    for (size_t i = 0; i < p->settings.relay.route_count; i++) {
-        free((struct header *)p->routes[i].to_app.add);
-        free((struct header *)p->routes[i].to_client.add);
+    for (size_t i = 0; i < p->settings.admission.route_count; i++) {
+        free((struct header *)p->relays[i].to_app.add);
+        free((struct header *)p->relays[i].to_client.add);
     }
     for (size_t i = 0; i < p->settings.backend_count; i++)
         free((char *)p->backends[i].identity);
     free(p->routes);
+    free(p->relays);
     free(p->backends);
     *p = (struct plan){.routes = NULL};
 }

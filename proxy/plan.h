@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "relay.h"
 #include "worker.h"
 
 struct tls_context;
@@ -18,7 +19,8 @@ struct tls_context;
 struct plan {
     struct worker_settings settings; /* for every worker */
     struct worker_backend *backends;
-    struct relay_route *routes;
+    struct admission_route *routes;
+    struct relay_route *relays; /* one for each route */
 };
 
 /* max_sessions are those of one worker. probe outlives all workers, plan and config stay in place

@@ -1,6 +1,6 @@
 /*
  * A session's life: from the request over the link and the application's answer to the end, and
- * what the end of either side means for the other. Owns struct session. Calls wt, link, gate; the
+ * what the end of either side means for the other. Owns struct session. Calls wt, link; the
  * other relay files do the work in between.
  *
  * A session has two sides, and each ends by one upcall: wt's closed() and link's closed(). It is
@@ -20,11 +20,8 @@
  *      shutdown                  503 / close(0)               by proxy, the same code and reason
  */
 #include <assert.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/report.h"
 #include "relay_internal.h"
@@ -103,7 +100,6 @@ static void free_session(void *owner)
 {
     struct session *s = owner;
     free(s->end.reason);
-    free(s->path);
     free(s->detail);
     free(s->scope);
     offer_free(&s->offer);
@@ -128,9 +124,7 @@ static void free_when_both_ended(struct session *s)
     budget_fini(&s->memory);
     LIST_REMOVE(s, entry);
     r->count--;
-    s->edition->sessions--;
-    edition_settle(r, s->edition);
-    gate_leave(&r->gate);
+    visit_end(&s->visit);
     turn_bury(r->env->turn, &s->grave, free_session, s);
 }
 
@@ -224,7 +218,31 @@ void session_break(struct session *s, const struct message_fault *fault)
                  fault_sentence(FAULT_BACKEND_PROTOCOL));
 }
 
+void session_explain(struct session *s, const char *detail)
+{
+    free(s->detail);
+    s->detail = strdup(detail);
+    assert(s->detail);
+}
+
 /* --- the client's side --- */
+
+static void tell_end(const struct session *s)
+{
+    const struct session_end *end = &s->end;
+    const struct visit_end told = {.accepted = s->accepted,
+                                   .status = s->status,
+                                   .by = end->by,
+                                   .has_code = end->code.set,
+                                   .code = end->code.value,
+                                   .reason = end->reason,
+                                   .reason_len = end->reason_len,
+                                   .clean = end->clean,
+                                   .address = seat_address(&s->seat),
+                                   .detail = s->detail,
+                                   .fault = end->fault};
+    visit_tell_end(&s->visit, &told);
+}
 
 static void decide_by_client(struct session *s, const struct wt_end *end)
 {
@@ -246,17 +264,13 @@ static void decide_by_client(struct session *s, const struct wt_end *end)
 static void wt_closed(void *user, const struct wt_end *end)
 {
     struct session *s = user;
-    if (!s)
-        return;
     s->wt = NULL;
-    edition_presence(s->edition, s->route)->sessions--;
-    session_leave(s->relay, &s->visitor);
-    gate_linger(&s->relay->gate);
+    visit_linger(&s->visit);
     streams_forget_wt(s);
     decide_by_client(s, end);
     if (s->end.closed)
         s->end.clean = end->clean;
-    session_tell_end(s);
+    tell_end(s);
     switch (s->state) {
     case SESSION_CONNECTING:
         if (s->link)
@@ -444,20 +458,12 @@ const struct link_ops session_link_ops = {
     .closed = link_closed,
 };
 
-static void init_id(struct session *s)
-{
-    uint64_t random;
-    ssize_t n = getrandom(&random, sizeof random, 0);
-    assert(n == sizeof random);
-    (void)n;
-    snprintf(s->id, sizeof s->id, "%016" PRIx64, random);
-}
-
 /* What it costs, and the first window of the application. NULL if there is no memory left for it.
  */
-static struct session *new_session(struct relay *r, const struct relay_route *route,
+static struct session *new_session(struct relay *r, const struct visit *visit,
                                    struct wt_session *wt)
 {
+    const struct relay_route *route = visit->route->relay;
     struct session *s = calloc(1, sizeof *s);
     assert(s);
     budget_init(&s->memory, r->env->memory,
@@ -468,68 +474,31 @@ static struct session *new_session(struct relay *r, const struct relay_route *ro
         return NULL;
     }
     s->relay = r;
+    s->visit = *visit;
     s->route = route;
-    s->edition = r->present;
-    s->edition->sessions++;
-    edition_presence(s->edition, route)->sessions++;
     s->wt = wt;
     s->receive_window = s->up_limit = UINT64_MAX;
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->owed);
     TAILQ_INIT(&s->pending[0]);
     TAILQ_INIT(&s->pending[1]);
-    const struct relay_config *config = &s->edition->config;
-    size_t bytes = config->datagram_queue * DATAGRAM_AVERAGE;
-    dgramq_init(&s->datagrams, config->datagram_queue,
+    size_t bytes = route->datagram_queue * DATAGRAM_AVERAGE;
+    dgramq_init(&s->datagrams, route->datagram_queue,
                 bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
                 &r->env->stats->datagrams_dropped, &s->memory);
-    dgramq_set_ttl(&s->datagrams, r->env->timers, config->datagram_ttl_ns,
+    dgramq_set_ttl(&s->datagrams, r->env->timers, route->datagram_ttl_ns,
                    &r->env->stats->datagrams_expired);
     timer_init(&s->deadline, deadline_fired, s);
     timer_init(&s->stall, stall_fired, s);
     timer_init(&s->error_due, news_error_due, s);
     timer_init(&s->drain_due, drain_due, s);
     turn_flush_init(&s->flush, TURN_BACK, flush, s);
-    init_id(s);
     LIST_INSERT_HEAD(&r->sessions, s, entry);
     r->count++;
     return s;
 }
 
-static void requested(void *host_user, struct wt_session *wt, const struct wt_request *request)
-{
-    struct relay *r = host_user;
-    const struct relay_route *route = NULL;
-    struct client *visitor = NULL;
-    enum fault fault = session_admit(r, request, &route, &visitor);
-    if (fault != FAULT_NONE) {
-        session_refuse(r, wt, request, route, fault);
-        return;
-    }
-    struct session *s = new_session(r, route, wt);
-    if (!s) {
-        gate_linger(&r->gate);
-        gate_leave(&r->gate);
-        session_leave(r, &visitor);
-        session_refuse(r, wt, request, route, FAULT_MEMORY_SESSION);
-        return;
-    }
-    s->visitor = visitor;
-    wt_session_set_user(wt, s);
-    session_describe(s, request);
-    if (!scope_build(s, request)) {
-        session_move(s, SESSION_OVER);
-        report_count(r->env, FAULT_HEADERS_TOO_LARGE);
-        session_decide(s, "proxy", session_no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
-        refuse_client(s, 431);
-        return;
-    }
-    rules_init(&s->rules, s->offer.items, s->offer.count);
-    session_take_seat(s, request);
-}
-
 static const struct wt_ops ops_of_wt = {
-    .requested = requested,
     .stream_opened = up_stream_opened,
     .stream_received = up_stream_received,
     .stream_reset = up_stream_reset,
@@ -542,20 +511,31 @@ static const struct wt_ops ops_of_wt = {
     .closed = wt_closed,
 };
 
-const struct wt_ops *relay_wt_ops(void)
+enum fault relay_take(struct relay *r, struct wt_session *wt, const struct wt_request *request,
+                      const struct visit *visit)
 {
-    return &ops_of_wt;
+    struct session *s = new_session(r, visit, wt);
+    if (!s)
+        return FAULT_MEMORY_SESSION;
+    wt_session_set_ops(wt, &ops_of_wt);
+    wt_session_set_user(wt, s);
+    if (!scope_build(s, request)) {
+        session_move(s, SESSION_OVER);
+        report_count(r->env, FAULT_HEADERS_TOO_LARGE);
+        session_decide(s, "proxy", session_no_code, "", 0, false, FAULT_HEADERS_TOO_LARGE);
+        refuse_client(s, 431);
+        return FAULT_NONE;
+    }
+    rules_init(&s->rules, s->offer.items, s->offer.count);
+    session_take_seat(s, request);
+    return FAULT_NONE;
 }
 
-struct relay *relay_new(struct env *env, struct upstream *const *upstreams,
-                        const struct relay_config *config)
+struct relay *relay_new(struct env *env)
 {
     struct relay *r = calloc(1, sizeof *r);
     assert(r);
     r->env = env;
-    LIST_INIT(&r->editions);
-    edition_begin(r, upstreams, config);
-    gate_init(&r->gate, config->max_sessions);
     r->decoder = message_decoder_new(MESSAGE_FROM_APP);
     LIST_INIT(&r->sessions);
     return r;
@@ -569,7 +549,6 @@ void relay_drain(struct relay *r, uint64_t time_ns)
     if (spread > time_ns / 4)
         spread = time_ns / 4;
     r->closes_ns = now + time_ns;
-    gate_drain(&r->gate);
     LIST_FOREACH (s, &r->sessions, entry)
         timer_set(env->timers, &s->drain_due, now + random_below(&env->random, spread + 1));
 }
@@ -588,7 +567,6 @@ void relay_close_all(struct relay *r)
 {
     struct session *s, *next;
     enum fault fault;
-    gate_drain(&r->gate);
     for (s = LIST_FIRST(&r->sessions); s; s = next) {
         next = LIST_NEXT(s, entry);
         fault = s->accepted ? FAULT_SHUTDOWN : FAULT_DRAINING;
@@ -607,7 +585,5 @@ void relay_free(struct relay *r)
 {
     assert(r->count == 0);
     message_decoder_free(r->decoder);
-    edition_free(r->present);
-    assert(LIST_EMPTY(&r->editions));
     free(r);
 }

@@ -65,7 +65,7 @@ void session_accept(struct session *s, const struct message *m)
     if (m->receive_window.set)
         s->receive_window = m->receive_window.value;
     session_move(s, SESSION_OPEN);
-    session_tell_opened(s, (unsigned)m->status.value);
+    visit_tell_opened(&s->visit, seat_address(&s->seat), (unsigned)m->status.value);
     wt_accept(s->wt, (unsigned)m->status.value, headers, count);
     free(headers);
     free(quoted);

@@ -6,8 +6,6 @@
  *        wt  ◄──write, open, close── relay_down ◄──commands──          link
  *
  * relay.c         a session's life: how it begins, what its two sides' ends mean
- * relay_admit.c   which route it takes, and whether it may
- * relay_edition.c what sessions get that came in by one configuration
  * relay_answer.c  what the application says of the session itself
  * relay_stream.c  the streams: table, accounts of bytes, when one can be let go
  * relay_up.c      what the client does, told to the application
@@ -16,7 +14,6 @@
  * relay_scope.c   the first frame
  * relay_seat.c    at which address of the application the session is
  * relay_probe.c   whether an application would accept a session
- * relay_tell.c    what the log says of it
  *
  * Nothing is queued as messages. What is still to be told is kept as flags and byte queues in the
  * session and its streams, and becomes a message when the link has room; so memory is bounded by
@@ -42,7 +39,6 @@
 #include "base/turn.h"
 #include "base/window.h"
 #include "front/wt.h"
-#include "gate.h"
 #include "offer.h"
 #include "protocol/message.h"
 #include "protocol/rules.h"
@@ -52,26 +48,8 @@
 #define HASH_FUNCTION(key, len, value) ((value) = (unsigned)siphash(hash_key, key, len))
 #include <uthash.h>
 
-/* Sessions on a route, whatever the configuration by which they came in. */
-struct presence {
-    size_t editions; /* that count here */
-    size_t sessions;
-};
-
-/* One configuration. It is there until another one is in use and its last session has ended. */
-struct edition {
-    LIST_ENTRY(edition) entry;
-    struct upstream *const *upstreams;
-    struct relay_config config;
-    struct presence **inside; /* by route */
-    size_t sessions;          /* alive */
-};
-
 struct relay {
     struct env *env;
-    struct edition *present; /* of the sessions to come */
-    LIST_HEAD(, edition) editions;
-    struct gate gate;
     uint64_t closes_ns; /* when sessions will be closed, once it drains */
     bool in_a_hurry;
     struct message_decoder *decoder;
@@ -126,7 +104,7 @@ struct account {
 
 struct session {
     struct relay *relay;
-    struct edition *edition;
+    struct visit visit;
     const struct relay_route *route;
     LIST_ENTRY(session) entry;
     struct wt_session *wt; /* NULL when the client's side is over */
@@ -135,12 +113,7 @@ struct session {
     struct link *link;     /* NULL when the application's side is over, or not found yet */
     enum session_state state;
     struct session_end end;
-    char id[17];            /* for logs and the scope */
-    char client[64];        /* for logs */
-    struct client *visitor; /* as which it is counted; or NULL */
-    char *path;             /* for logs */
-    char *detail;           /* for the log: what is known of the reason of its end; or NULL */
-    const char *draft;      /* of the client's; for logs */
+    char *detail; /* for the log: what is known of the reason of its end; or NULL */
     bool accepted;
     unsigned status; /* of a refusal, 0 without */
     uint8_t *scope;  /* until it is answered */
@@ -252,41 +225,8 @@ bool session_listens(const struct session *s);
 /* Sluice itself ends it. */
 void session_fail(struct session *s, enum fault fault, unsigned status);
 extern const struct link_ops session_link_ops;
-
-/* --- relay_admit.c --- */
-
-/* The route that the request takes, a place inside the gate, and as whom it is counted (NULL if
- * nobody counts); or why not. */
-enum fault session_admit(struct relay *r, const struct wt_request *request,
-                         const struct relay_route **route, struct client **client);
-/* Is not counted any more. */
-void session_leave(struct relay *r, struct client **client);
-/* Answers a request for which there is no session. route is NULL if none fits. */
-void session_refuse(struct relay *r, struct wt_session *wt, const struct wt_request *request,
-                    const struct relay_route *route, enum fault fault);
-
-/* --- relay_tell.c --- */
-
-/* Takes from the request what the log will say. */
-void session_describe(struct session *s, const struct wt_request *r);
-/* What the line of its end says besides the fault. Copies. */
+/* What is known of the reason of its end. */
 void session_explain(struct session *s, const char *detail);
-void session_tell_opened(const struct session *s, unsigned status);
-void session_tell_end(const struct session *s);
-/* Counts and tells a request that became no session. */
-void session_tell_refused(struct relay *r, const struct wt_request *request,
-                          const struct relay_route *route, unsigned status, enum fault fault);
-
-/* --- relay_edition.c --- */
-
-/* Makes it the present one. */
-void edition_begin(struct relay *r, struct upstream *const *upstreams,
-                   const struct relay_config *config);
-/* Lets it go if no session has it and none will. */
-void edition_settle(struct relay *r, struct edition *e);
-void edition_free(struct edition *e);
-/* Who counts as inside on this route of the edition's. */
-struct presence *edition_presence(const struct edition *e, const struct relay_route *route);
 
 /* --- relay_seat.c --- */
 
@@ -298,8 +238,6 @@ bool session_change_seat(struct session *s, const struct link_end *end);
 /* Answers the client that there is no room, and when to come again. */
 void session_refuse_for_now(struct session *s);
 struct upstream *session_upstream(const struct session *s);
-/* By what POOL_HASH chooses. */
-uint64_t session_key(const struct relay_route *route, const struct wt_request *r);
 
 /* --- relay_answer.c --- */
 

@@ -74,7 +74,7 @@ static bool tell_error(struct session *s)
         return false;
     if (!s->error_fatal) /* else the line of its end says so */
         REPORT_LINE(s->relay->env, WARN, "backend.error", FAULT_BACKEND_COMMAND,
-                    log_text("session", s->id), log_text("code", s->error.code),
+                    log_text("session", s->visit.id), log_text("code", s->error.code),
                     log_text("detail", s->error.text), log_uint("count", s->error_count));
     s->errors_told++;
     s->error_count = 0;

@@ -43,11 +43,12 @@ static struct message_header to_message(const struct header *h)
 
 /* `host` first, from :authority; the rest as received, but for what the route does to them; then
  * who came before us, which is *forwarded, to be freed. Returns how many. */
-static size_t scope_headers(const struct relay_route *route, const struct wt_request *r,
+static size_t scope_headers(const struct session *s, const struct wt_request *r,
                             struct message_header *to, char **forwarded)
 {
-    const struct relay_headers *rule = &route->to_app;
-    const char *own = forwarded_name(route->forwarded.kind);
+    const struct relay_headers *rule = &s->route->to_app;
+    const struct forwarded_rule *forwarding = &s->visit.route->forwarded;
+    const char *own = forwarded_name(forwarding->kind);
     size_t count = 0;
     *forwarded = NULL;
     to[count++] = (struct message_header){
@@ -61,7 +62,7 @@ static size_t scope_headers(const struct relay_route *route, const struct wt_req
     }
     if (own) {
         size_t len;
-        *forwarded = forwarded_write(&route->forwarded, r->headers, r->header_count, &r->remote,
+        *forwarded = forwarded_write(forwarding, r->headers, r->header_count, &r->remote,
                                      r->authority, &len);
         to[count++] = (struct message_header){.name = {(const uint8_t *)own, strlen(own)},
                                               .value = {(const uint8_t *)*forwarded, len}};
@@ -105,9 +106,9 @@ static void describe(struct message_scope *scope, const struct session *s,
         .session_window = s->account.window.size,
         .max_pending_streams = route->max_pending_streams,
         .connect_protocol = news_text(r->protocol),
-        .session = news_text(s->id),
+        .session = news_text(s->visit.id),
         .draft = news_text(r->draft),
-        .route = news_text(route->name),
+        .route = news_text(s->visit.route->name),
         .max_frame = route->max_frame,
     };
 }
@@ -130,10 +131,10 @@ bool scope_build(struct session *s, const struct wt_request *r)
     scope.path = (struct message_text){
         path, message_scope_path(scope.raw_path.at, scope.raw_path.len, path)};
     scope.headers = headers;
-    scope.header_count = scope_headers(route, r, headers, &forwarded);
+    scope.header_count = scope_headers(s, r, headers, &forwarded);
     scope.server_port = host_port(&r->local, server, sizeof server);
     scope.server_host = news_text(server);
-    forwarded_find(&route->forwarded, r->headers, r->header_count, &from);
+    forwarded_find(&s->visit.route->forwarded, r->headers, r->header_count, &from);
     scope.client_port = host_port(&from, client, sizeof client);
     if (client[0])
         scope.client_host = news_text(client);

@@ -2,7 +2,7 @@
  * worker - one thread, one loop, and the composition of what runs in it.
  *
  * Owns the loop, the clock (a timerfd, because libuv counts in milliseconds and QUIC paces in
- * nanoseconds), the env, the inbox, and one of each: endpoint, WebTransport host, relay;
+ * nanoseconds), the env, the inbox, and one of each: endpoint, WebTransport host, reception;
  * and an upstream for each backend.
  *
  * A turn ends in the loop's prepare phase, right before it sleeps. Udp ends one earlier, after each
@@ -34,6 +34,7 @@
 #include "front/tls.h"
 #include "front/udp.h"
 #include "inbox.h"
+#include "reception.h"
 #include "worker_edition.h"
 
 /* Packets from other workers, waiting: as much as a socket's default buffer. */
@@ -90,7 +91,7 @@ struct worker {
     struct endpoint *endpoint;
     struct wt_host *host;
     struct worker_editions editions;
-    struct relay *relay;
+    struct reception *reception;
 };
 
 /* --- the clock --- */
@@ -219,7 +220,7 @@ static void close_connections(struct worker *w)
 {
     w->step = CLOSING_CONNECTIONS;
     timer_stop(w->env.timers, &w->drain_timer);
-    relay_hurry(w->relay);
+    reception_hurry(w->reception);
     worker_editions_stop(&w->editions);
     wt_host_close_all(w->host);
 }
@@ -238,7 +239,7 @@ static void drain_over(void *owner)
 
     if (w->step == DRAINING) {
         w->step = CLOSING_SESSIONS;
-        relay_close_all(w->relay);
+        reception_close_all(w->reception);
         timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + w->closing_ns);
     } else if (w->step == CLOSING_SESSIONS || w->step == SETTLING) {
         close_connections(w);
@@ -255,7 +256,7 @@ static void drain(struct worker *w)
     w->step = DRAINING;
     w->closing_ns = kept / 2 > CLOSING_TIME_MIN ? kept / 2 : CLOSING_TIME_MIN;
     wt_host_stop(w->host);
-    relay_drain(w->relay, whole - kept);
+    reception_drain(w->reception, whole - kept);
     timer_set(w->env.timers, &w->drain_timer, timers_now(w->env.timers) + whole - kept);
 }
 
@@ -264,7 +265,7 @@ static void close_everything(struct worker *w)
     if (w->step == RUNNING)
         wt_host_stop(w->host);
     if (w->step < CLOSING_SESSIONS)
-        relay_close_all(w->relay);
+        reception_close_all(w->reception);
     if (w->step < CLOSING_CONNECTIONS)
         close_connections(w);
 }
@@ -287,13 +288,13 @@ static void free_parts(struct worker *w)
     count_addresses(w);
     if (w->host)
         wt_host_free(w->host);
-    if (w->relay)
-        relay_free(w->relay);
+    if (w->reception)
+        reception_free(w->reception);
     worker_editions_fini(&w->editions);
     if (w->endpoint)
         endpoint_free(w->endpoint);
     w->host = NULL;
-    w->relay = NULL;
+    w->reception = NULL;
     w->endpoint = NULL;
 }
 
@@ -314,11 +315,11 @@ static bool step_is_over(const struct worker *w)
     switch (w->step) {
     case DRAINING:
     case CLOSING_SESSIONS:
-        return relay_count(w->relay) == 0;
+        return reception_count(w->reception) == 0;
     case SETTLING:
         return wt_host_connections(w->host) == 0;
     case CLOSING_CONNECTIONS:
-        return relay_count(w->relay) == 0 && wt_host_connections(w->host) == 0 &&
+        return reception_count(w->reception) == 0 && wt_host_connections(w->host) == 0 &&
                w->stats.links == 0;
     case CLOSING_SOCKETS:
         return w->sockets_open == 0;
@@ -363,7 +364,8 @@ static void configure(struct worker *w)
     clients_configure(w->env.clients, &settings->clients);
     endpoint_set_handshakes(w->endpoint, settings->handshakes_unproven, settings->handshakes_max);
     wt_host_configure(w->host, &settings->wt);
-    relay_configure(w->relay, worker_editions_upstreams(&w->editions), &settings->relay);
+    reception_configure(w->reception, worker_editions_upstreams(&w->editions),
+                        &settings->admission);
     w->ops->configured(w->user, w->config.index);
 }
 
@@ -379,7 +381,7 @@ static void before_sleep(uv_prepare_t *prepare)
         turn_end(&w->turn);
     }
     if (w->step < CLOSING_HANDLES) {
-        worker_editions_settle(&w->editions, w->relay, settings_released, w);
+        worker_editions_settle(&w->editions, w->reception, settings_released, w);
         arm_clock(w);
     }
 }
@@ -533,8 +535,9 @@ static int make_parts(struct worker *w, char *error, size_t error_size)
     endpoint.handshakes_unproven = settings->handshakes_unproven;
     endpoint.handshakes_max = settings->handshakes_max;
     w->endpoint = endpoint_new(&w->env, &endpoint, &endpoint_ops, w);
-    w->relay = relay_new(&w->env, worker_editions_upstreams(&w->editions), &settings->relay);
-    w->host = wt_host_new(&w->env, w->endpoint, &settings->wt, relay_wt_ops(), w->relay);
+    w->reception =
+        reception_new(&w->env, worker_editions_upstreams(&w->editions), &settings->admission);
+    w->host = wt_host_new(&w->env, w->endpoint, &settings->wt, reception_wt_ops(), w->reception);
     return 0;
 }
 

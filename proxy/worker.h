@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "admission.h"
 #include "back/upstream.h"
 #include "base/clients.h"
 #include "base/log.h"
@@ -21,7 +22,6 @@
 #include "front/endpoint.h"
 #include "front/packet.h"
 #include "front/wt.h"
-#include "relay.h"
 
 #define WORKER_MAX_ADDRESSES 64
 
@@ -36,9 +36,9 @@ struct worker_backend {
 /* What can be exchanged while it runs. */
 struct worker_settings {
     struct wt_config wt;
-    const struct worker_backend *backends; /* relay's routes name them by their number */
+    const struct worker_backend *backends; /* routes name them by their number */
     size_t backend_count;
-    struct relay_config relay;
+    struct admission_config admission;
     unsigned handshakes_unproven, handshakes_max; /* see endpoint.h */
     struct clients_config clients;
     uint64_t drain_timeout_ns;

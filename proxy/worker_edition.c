@@ -115,7 +115,7 @@ struct upstream *const *worker_editions_upstreams(const struct worker_editions *
     return e->present->upstreams;
 }
 
-void worker_editions_settle(struct worker_editions *e, const struct relay *r,
+void worker_editions_settle(struct worker_editions *e, const struct reception *r,
                             void (*released)(void *user, const struct worker_settings *settings),
                             void *user)
 {
@@ -129,7 +129,7 @@ void worker_editions_settle(struct worker_editions *e, const struct relay *r,
         next = LIST_NEXT(edition, entry);
         if (edition == e->present)
             continue;
-        if (relay_uses(r, edition->upstreams)) {
+        if (reception_uses(r, edition->upstreams)) {
             e->has_old = true;
             continue;
         }

@@ -15,7 +15,7 @@
 
 #include "back/upstream.h"
 #include "base/env.h"
-#include "relay.h"
+#include "reception.h"
 #include "worker.h"
 
 struct worker_edition;
@@ -36,10 +36,10 @@ void worker_editions_init(struct worker_editions *e, struct env *env, uv_loop_t 
 bool worker_editions_begin(struct worker_editions *e, const struct worker_settings *settings,
                            char *error, size_t error_size);
 const struct worker_settings *worker_editions_settings(const struct worker_editions *e);
-/* Of the present settings, one for each backend. In place as long as relay uses them. */
+/* Of the present settings, one for each backend. In place as long as reception uses them. */
 struct upstream *const *worker_editions_upstreams(const struct worker_editions *e);
 /* Frees what is not present and what no session has any more; tells which settings that were. */
-void worker_editions_settle(struct worker_editions *e, const struct relay *r,
+void worker_editions_settle(struct worker_editions *e, const struct reception *r,
                             void (*released)(void *user, const struct worker_settings *settings),
                             void *user);
 void worker_editions_count(const struct worker_editions *e, struct tally *to);

@@ -173,7 +173,7 @@ static void h3_streams_available(void *user, bool unidirectional)
     for (s = LIST_FIRST(&c->sessions); s; s = next) {
         next = LIST_NEXT(s, entry);
         if (s->state == WT_OPEN)
-            c->host->ops->streams_available(s->user, unidirectional);
+            s->ops->streams_available(s->user, unidirectional);
     }
 }
 
@@ -225,7 +225,7 @@ static void h3_datagram_max_changed(void *user)
     struct wt_session *s;
     LIST_FOREACH (s, &c->sessions, entry)
         if (s->state == WT_OPEN)
-            c->host->ops->datagram_max_changed(s->user, wt_datagram_max(s));
+            s->ops->datagram_max_changed(s->user, wt_datagram_max(s));
 }
 
 static void h3_goaway_received(void *user)

@@ -150,6 +150,9 @@ struct wt_session *wt_connect_beside(struct wt_session *other, const char *autho
                                      const char *path, void *user);
 
 void wt_session_set_user(struct wt_session *s, void *user);
+/* Who hears of this session and its streams from now on, if not whom the host tells. Best said in
+ * requested(). */
+void wt_session_set_ops(struct wt_session *s, const struct wt_ops *ops);
 /* Accepts with a 2xx status; headers go out verbatim and in order. */
 void wt_accept(struct wt_session *s, unsigned status, const struct header *headers, size_t count);
 /* Refuses with 3xx to 5xx and a body (may be empty, at most 64 KiB). */

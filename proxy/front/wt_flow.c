@@ -268,7 +268,7 @@ static bool raise_streams(struct wt_session *s, bool unidirectional, uint64_t li
         return false;
     f->peer_max_streams[unidirectional] = limit;
     if (s->state == WT_OPEN)
-        s->conn->host->ops->streams_available(s->user, unidirectional);
+        s->ops->streams_available(s->user, unidirectional);
     return true;
 }
 

@@ -102,6 +102,7 @@ struct wt_session {
     bool is_told;       /* its holder knows of it */
     bool wants_draft02; /* the client waits to hear that we speak draft 02 */
     uint64_t id;
+    const struct wt_ops *ops; /* the host's, unless its holder has its own */
     void *user;
     LIST_ENTRY(wt_session) entry;
     struct turn_grave grave;

@@ -102,7 +102,7 @@ static void finish(struct wt_session *s, uint64_t wire_code, const struct wt_end
     else if (is_of_session)
         report_refused(s->conn, end->fault);
     if (s->is_told)
-        s->conn->host->ops->closed(s->user, end);
+        s->ops->closed(s->user, end);
     turn_bury(env_of(s)->turn, &s->grave, free_memory, s);
 }
 
@@ -223,17 +223,17 @@ static void deliver(void *owner)
     const uint8_t *data;
     size_t len;
     while (s->state == WT_OPEN && dgramq_peek(&s->early_datagrams, &data, &len)) {
-        s->conn->host->ops->datagram_received(s->user, data, len);
+        s->ops->datagram_received(s->user, data, len);
         dgramq_pop(&s->early_datagrams);
     }
     if (s->state == WT_OPEN && s->early_drain)
-        s->conn->host->ops->draining(s->user);
+        s->ops->draining(s->user);
 }
 
 void wt_session_draining(struct wt_session *s)
 {
     if (s->state == WT_OPEN)
-        s->conn->host->ops->draining(s->user);
+        s->ops->draining(s->user);
     else
         s->early_drain = true;
 }
@@ -245,6 +245,7 @@ struct wt_session *wt_session_new(struct wt_conn *c, enum wt_state state)
         abort();
     struct stats *stats = c->host->env->stats;
     s->conn = c;
+    s->ops = c->host->ops;
     s->state = state;
     s->is_told = state == WT_CONNECTING;
     s->lane = h3_lane_new(c->h3, s);
@@ -437,7 +438,7 @@ void wt_session_responded(struct wt_session *s, const struct h3_head *head)
     bool accepted = head->status >= 200 && head->status <= 299;
     if (accepted)
         become_open(s);
-    s->conn->host->ops->responded(s->user, head->status, head->headers, head->header_count);
+    s->ops->responded(s->user, head->status, head->headers, head->header_count);
     if (accepted || s->state == WT_ENDED)
         return;
     h3_request_end(s->request);
@@ -535,7 +536,7 @@ void wt_session_request_closed(struct wt_session *s)
 void wt_session_datagram(struct wt_session *s, const uint8_t *data, size_t len)
 {
     if (s->state == WT_OPEN && !s->delivering)
-        s->conn->host->ops->datagram_received(s->user, data, len);
+        s->ops->datagram_received(s->user, data, len);
     else if (s->state < WT_CLOSING)
         dgramq_push(&s->early_datagrams, data, len);
 }
@@ -545,6 +546,11 @@ void wt_session_datagram(struct wt_session *s, const uint8_t *data, size_t len)
 void wt_session_set_user(struct wt_session *s, void *user)
 {
     s->user = user;
+}
+
+void wt_session_set_ops(struct wt_session *s, const struct wt_ops *ops)
+{
+    s->ops = ops;
 }
 
 static void start_closing(struct wt_session *s)

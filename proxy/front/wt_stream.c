@@ -12,7 +12,7 @@
 
 static const struct wt_ops *ops_of(const struct wt_stream *st)
 {
-    return st->conn->host->ops;
+    return st->session->ops;
 }
 
 static struct wt_stream *stream_new(struct wt_conn *c, bool unidirectional)

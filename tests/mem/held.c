@@ -8,6 +8,7 @@
 
 #include "back/link_internal.h"
 #include "mem/relay_world.h"
+#include "reception_internal.h"
 #include "relay_internal.h"
 
 void held_violated(const char *condition, const char *file, int line)
@@ -63,7 +64,7 @@ void held_check(const struct rworld *w, size_t excess)
     const struct env *env = world_env(w->server_host);
     struct held_sums sums = held_by_front(w->server);
     const struct session *s;
-    LIST_FOREACH (s, &w->relay->sessions, entry)
+    LIST_FOREACH (s, &w->reception->relay->sessions, entry)
         check_session(s, &sums, excess);
     held_require(sums.send_bytes == env->stats->send_bytes);
     held_require(sums.receive_bytes == env->stats->receive_bytes);

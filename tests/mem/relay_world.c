@@ -19,8 +19,8 @@ struct rworld_config rworld_defaults(void)
 {
     return (struct rworld_config){
         .wt = pair_config(),
-        .relay = {.datagram_queue = 32, .max_sessions = 16},
-        .route = {.name = "default",
+        .max_sessions = 16,
+        .route = {.datagram_queue = 32,
                   .stream_window = 64 << 10,
                   .session_window = 256 << 10,
                   .max_pending_streams = 8,
@@ -75,13 +75,13 @@ struct rworld *rworld_new(uint64_t seed, bool bad, const struct rworld_config *c
     up.address_count = 1;
     const char *error;
     w->upstream = upstream_new(world_env(w->server_host), &w->loop, &up, &error);
-    struct relay_config relay = config->relay;
-    w->route = config->route;
-    relay.routes = &w->route;
-    relay.route_count = 1;
-    w->relay = relay_new(world_env(w->server_host), &w->upstream, &relay);
+    w->relayed = config->route;
+    w->route = (struct admission_route){.name = "default", .relay = &w->relayed};
+    const struct admission_config admission = {
+        .routes = &w->route, .route_count = 1, .max_sessions = config->max_sessions};
+    w->reception = reception_new(world_env(w->server_host), &w->upstream, &admission);
     w->server = make_host(w->server_host, config->wt, true, world_tls_server(w->world),
-                          relay_wt_ops(), w->relay);
+                          reception_wt_ops(), w->reception);
     struct wt_config client_config = pair_config();
     client_config.max_streams_bidi = config->wt.max_streams_bidi;
     client_config.max_streams_uni = config->wt.max_streams_uni;
@@ -110,7 +110,7 @@ void rworld_free(struct rworld *w)
     w->reads = true;
     for (size_t i = 0; i < w->conn_count; i++)
         w->conns[i]->deaf = false;
-    relay_close_all(w->relay);
+    reception_close_all(w->reception);
     upstream_stop(w->upstream);
     wt_host_close_all(w->client.host);
     wt_host_close_all(w->server);
@@ -119,7 +119,7 @@ void rworld_free(struct rworld *w)
         for (size_t i = 0; i < w->conn_count; i++)
             if (w->conns[i]->eof)
                 app_crash(w->conns[i]);
-        if (!relay_count(w->relay) && !wt_host_connections(w->server) &&
+        if (!reception_count(w->reception) && !wt_host_connections(w->server) &&
             !wt_host_connections(w->client.host))
             break;
         bool moved = rworld_step(w);
@@ -129,7 +129,7 @@ void rworld_free(struct rworld *w)
     world_on_turn(w->world, NULL, NULL); /* from here on nobody can look into them */
     wt_host_free(w->server);
     wt_host_free(w->client.host);
-    relay_free(w->relay);
+    reception_free(w->reception);
     upstream_free(w->upstream);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     int busy = uv_loop_close(&w->loop);

@@ -21,6 +21,7 @@
 #include "mem/pair.h"
 #include "mem/peer.h"
 #include "protocol/message.h"
+#include "reception.h"
 #include "relay.h"
 #include "support/world.h"
 
@@ -58,8 +59,9 @@ struct rworld {
     char dir[64], path[96], address[112];
     int listener; /* -1: no application */
     struct upstream *upstream;
-    struct relay_route route;
-    struct relay *relay;
+    struct relay_route relayed;
+    struct admission_route route;
+    struct reception *reception;
     bool reads;                                                      /* the application reads */
     void (*on_event)(struct app_conn *c, const struct app_event *e); /* may be NULL */
     struct app_conn *conns[APP_CONNS];
@@ -69,7 +71,7 @@ struct rworld {
 
 struct rworld_config {
     struct wt_config wt;
-    struct relay_config relay;
+    size_t max_sessions;
     struct relay_route route; /* the only one */
     struct upstream_config upstream;
 };

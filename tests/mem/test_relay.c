@@ -223,9 +223,10 @@ static void the_client_closes(void **state)
     wt_close(client->wt, 4711, "so long", 7);
     until(w, app->eof);
     assert_disconnect(app, "client", 4711, "so long", true);
-    assert_int_equal(relay_count(w->relay), 1); /* it lingers until the application closes */
+    assert_int_equal(reception_count(w->reception),
+                     1); /* it lingers until the application closes */
     app_crash(app);
-    until(w, relay_count(w->relay) == 0);
+    until(w, reception_count(w->reception) == 0);
     rworld_free(w);
 }
 
@@ -262,7 +263,7 @@ static void the_application_may_leave_after_its_close(void **state)
             app_crash(app);
         until(w, client->closed);
         assert_int_equal(client->end.code.value, 5);
-        until(w, relay_count(w->relay) == 0 || app->eof);
+        until(w, reception_count(w->reception) == 0 || app->eof);
         if (half)
             assert_disconnect(app, "app", 5, "bye", true);
         assert_int_equal(rworld_stats(w)->faults[FAULT_BACKEND_LOST], 0);
@@ -366,7 +367,7 @@ static void an_absent_application_is_502(void **state)
     until(w, client->closed);
     assert_int_equal(client->status, 502);
     assert_int_equal(rworld_stats(w)->faults[FAULT_BACKEND_CONNECT], 1);
-    until(w, relay_count(w->relay) == 0);
+    until(w, reception_count(w->reception) == 0);
     rworld_free(w);
 }
 
@@ -393,7 +394,7 @@ static void a_crash_before_the_answer_is_502(void **state)
     until(w, client->closed);
     assert_int_equal(client->status, 502);
     assert_int_equal(rworld_stats(w)->faults[FAULT_BACKEND_LOST], 1);
-    until(w, relay_count(w->relay) == 0);
+    until(w, reception_count(w->reception) == 0);
     rworld_free(w);
 }
 
@@ -420,7 +421,7 @@ static void a_lost_application_closes_the_session(void **state)
         assert_int_equal(client->end.by, WT_BY_CLIENT);
         assert_int_equal(client->end.code.value, 0x1234);
         assert_string_equal(client->reason, fault_sentence(FAULT_BACKEND_LOST));
-        until(w, relay_count(w->relay) == 0);
+        until(w, reception_count(w->reception) == 0);
         assert_int_equal(rworld_stats(w)->faults[FAULT_BACKEND_LOST], 1);
         rworld_free(w);
     }
@@ -451,7 +452,7 @@ static void one_session_too_many_is_503(void **state)
 {
     (void)state;
     struct rworld_config config = rworld_defaults();
-    config.relay.max_sessions = 1;
+    config.max_sessions = 1;
     struct rworld *w = rworld_new(1, false, &config);
     rworld_connect(w, "/", NULL, 0);
     until(w, rworld_app(w, 0));
@@ -462,7 +463,7 @@ static void one_session_too_many_is_503(void **state)
     app_close(rworld_app(w, 0), 0, "");
     until(w, rworld_app(w, 0)->eof);
     app_crash(rworld_app(w, 0));
-    until(w, relay_count(w->relay) == 0);
+    until(w, reception_count(w->reception) == 0);
     struct peer_session *third = rworld_connect(w, "/", NULL, 0);
     until(w, rworld_app(w, 1));
     assert_false(third->closed);
@@ -475,7 +476,7 @@ static void draining_tells_applications_and_takes_no_more(void **state)
     struct peer_session *client;
     struct app_conn *app;
     struct rworld *w = opened(&client, &app);
-    relay_drain(w->relay, 30 * NS_PER_S);
+    reception_drain(w->reception, 30 * NS_PER_S);
     until(w, app_count(app, MESSAGE_DRAIN, APP_ANY));
     const struct message *m = app_last(app, MESSAGE_DRAIN, APP_ANY);
     assert_true(text_is(m->reason, "shutdown"));
@@ -483,7 +484,7 @@ static void draining_tells_applications_and_takes_no_more(void **state)
     struct peer_session *second = rworld_connect(w, "/", NULL, 0);
     until(w, second->closed);
     assert_int_equal(second->status, 503);
-    relay_close_all(w->relay);
+    reception_close_all(w->reception);
     until(w, client->closed && app->eof);
     assert_int_equal(client->end.code.value, 0);
     assert_disconnect(app, "proxy", 0, "the server is shutting down", false);
@@ -504,7 +505,7 @@ static void draining_is_spread(void **state)
         app_accept(rworld_app(w, i));
         until(w, client->responded);
     }
-    relay_drain(w->relay, 30 * NS_PER_S);
+    reception_drain(w->reception, 30 * NS_PER_S);
     for (size_t i = 0; i < SESSIONS; i++) {
         struct app_conn *app = rworld_app(w, i);
         until(w, w->client.sessions[i]->draining && app_count(app, MESSAGE_DRAIN, APP_ANY));
@@ -536,7 +537,7 @@ static void shutdown_before_the_answer_is_503(void **state)
     struct peer_session *client;
     struct app_conn *app;
     struct rworld *w = asked(&client, &app);
-    relay_close_all(w->relay);
+    reception_close_all(w->reception);
     until(w, client->closed && app->eof);
     assert_int_equal(client->status, 503);
     assert_disconnect(app, "proxy", -1, "", false);
@@ -558,7 +559,7 @@ static void an_application_that_never_reads_does_not_hold_the_end_up(void **stat
     wt_close(client->wt, 0, "", 0);
     until(w, client->closed);
     rworld_run_for(w, 7 * NS_PER_S); /* twice linger_timeout */
-    assert_int_equal(relay_count(w->relay), 0);
+    assert_int_equal(reception_count(w->reception), 0);
     assert_int_equal(rworld_stats(w)->receive_bytes, 0);
     free(bytes);
     rworld_free(w);

@@ -569,7 +569,7 @@ static void datagrams_for_a_slow_reader_are_bounded(void **state)
         rworld_run_for(w, NS_PER_MS);
     }
     assert_true(rworld_stats(w)->datagrams_dropped > 0);
-    assert_true(rworld_stats(w)->datagrams <= config.relay.datagram_queue);
+    assert_true(rworld_stats(w)->datagrams <= config.route.datagram_queue);
     w->reads = true;
     until(w, rworld_stats(w)->datagrams == 0);
     rworld_free(w);
@@ -581,7 +581,7 @@ static void datagrams_that_waited_too_long_are_not_told(void **state)
     struct peer_session *client;
     struct app_conn *app;
     struct rworld_config config = rworld_defaults();
-    config.relay.datagram_ttl_ns = config.wt.datagram_ttl_ns = NS_PER_S;
+    config.route.datagram_ttl_ns = config.wt.datagram_ttl_ns = NS_PER_S;
     struct rworld *w = opened_with(1, false, &config, &client, &app);
     uint8_t bytes[1000] = {0};
     w->reads = false;

@@ -131,7 +131,7 @@ static void test_clients(void **state)
     assert_int_equal(w->worker.memory, 52);
     assert_int_equal(w->worker.kernel_buffer, 105 * KIB);
     assert_true(w->worker.no_offload);
-    assert_int_equal(c->relay.max_sessions, 51);
+    assert_int_equal(c->admission.max_sessions, 51);
     assert_true(c->wt.is_server);
     assert_int_equal(c->wt.connection_memory, 1106 * KIB);
     assert_int_equal(c->wt.max_streams_bidi, 34);
@@ -142,9 +142,9 @@ static void test_clients(void **state)
     assert_int_equal(c->wt.connection_sessions, 45);
     assert_int_equal(c->wt.early_streams, 35);
     assert_int_equal(c->wt.datagram_queue, 36);
-    assert_int_equal(c->relay.datagram_queue, 36);
+    assert_int_equal(c->admission.routes[0].relay->datagram_queue, 36);
     assert_int_equal(c->wt.datagram_ttl_ns, 15 * S);
-    assert_int_equal(c->relay.datagram_ttl_ns, 15 * S);
+    assert_int_equal(c->admission.routes[0].relay->datagram_ttl_ns, 15 * S);
     assert_int_equal(c->wt.idle_timeout_ns, 50 * S);
     assert_int_equal(c->wt.keep_alive_ns, 17 * S);
     assert_int_equal(c->wt.handshake_timeout_ns, 18 * S);
@@ -194,8 +194,8 @@ static void test_applications(void **state)
     assert_int_equal(u->probe.interval_ns, 67 * S);
     assert_int_equal(u->probe.timeout_ns, 68 * S);
     assert_int_equal(u->resolve_interval_ns, 69 * S);
-    assert_int_equal(w->settings->relay.routes[0].key, RELAY_KEY_COOKIE);
-    assert_string_equal(w->settings->relay.routes[0].key_name, "id");
+    assert_int_equal(w->settings->admission.routes[0].affinity.by, AFFINITY_COOKIE);
+    assert_string_equal(w->settings->admission.routes[0].affinity.name, "id");
     assert_true(u->stage_size >= 4 * 47 * KIB);
 }
 
@@ -208,36 +208,37 @@ static void assert_bytes(const uint8_t *at, size_t len, const char *expected)
 static void test_a_route(void **state)
 {
     const struct world *w = *state;
-    const struct relay_route *r = &w->settings->relay.routes[0];
+    const struct admission_route *r = &w->settings->admission.routes[0];
+    const struct relay_route *relay = r->relay;
 
-    assert_int_equal(w->settings->relay.route_count, 2);
+    assert_int_equal(w->settings->admission.route_count, 2);
     assert_string_equal(r->name, "chat");
-    assert_int_equal(r->upstream, 1);
+    assert_int_equal(relay->upstream, 1);
     assert_int_equal(r->route.host_count, 2);
     assert_string_equal(r->route.hosts[1], "b.example");
     assert_string_equal(r->route.path, "/path");
-    assert_string_equal(w->settings->relay.routes[1].route.path_prefix, "/prefix");
+    assert_string_equal(w->settings->admission.routes[1].route.path_prefix, "/prefix");
     assert_int_equal(r->rules.origin_count, 1);
     assert_string_equal(r->rules.origins[0], "https://c.example");
     assert_true(r->rules.require_origin);
-    assert_string_equal(r->root_path, "/root");
+    assert_string_equal(relay->root_path, "/root");
     assert_int_equal(r->max_sessions, 31);
-    assert_int_equal(r->session_memory, 1201 * KIB);
-    assert_int_equal(r->session_window, 302 * KIB);
-    assert_int_equal(r->stream_window, 103 * KIB);
-    assert_int_equal(r->max_pending_streams, 32);
-    assert_int_equal(r->accept_timeout_ns, 13 * S);
-    assert_int_equal(r->stall_timeout_ns, 14 * S);
-    assert_int_equal(r->lost_code, 33);
+    assert_int_equal(relay->session_memory, 1201 * KIB);
+    assert_int_equal(relay->session_window, 302 * KIB);
+    assert_int_equal(relay->stream_window, 103 * KIB);
+    assert_int_equal(relay->max_pending_streams, 32);
+    assert_int_equal(relay->accept_timeout_ns, 13 * S);
+    assert_int_equal(relay->stall_timeout_ns, 14 * S);
+    assert_int_equal(relay->lost_code, 33);
     /* and what is its backend's */
-    assert_int_equal(r->max_frame, 210 * KIB);
-    assert_int_equal(r->linger_timeout_ns, 12 * S);
+    assert_int_equal(relay->max_frame, 210 * KIB);
+    assert_int_equal(relay->linger_timeout_ns, 12 * S);
 }
 
 static void test_headers_of_a_route(void **state)
 {
     const struct world *w = *state;
-    const struct relay_route *r = &w->settings->relay.routes[0];
+    const struct relay_route *r = w->settings->admission.routes[0].relay;
 
     assert_int_equal(r->to_app.add_count, 1);
     assert_bytes(r->to_app.add[0].name, r->to_app.add[0].name_len, "x-a");
@@ -258,8 +259,8 @@ static void test_workers_share(void **state)
     begin(w, 4);
     assert_int_equal(w->worker.count, 4);
     assert_int_equal(w->worker.memory, 13);
-    assert_int_equal(w->settings->relay.routes[0].max_sessions, 8);
-    assert_int_equal(w->settings->relay.routes[1].max_sessions, 0); /* no limit stays none */
+    assert_int_equal(w->settings->admission.routes[0].max_sessions, 8);
+    assert_int_equal(w->settings->admission.routes[1].max_sessions, 0); /* no limit stays none */
     assert_int_equal(w->settings->clients.limits[CLIENTS_CONNECTION].most, 10);
 }
 

@@ -12,6 +12,7 @@
 #include "base/timers.h"
 #include "certificate.h"
 #include "../support/settings.h"
+#include "relay.h"
 #include "worker.h"
 
 enum { MAX_WORKERS = 2 };
@@ -98,11 +99,12 @@ static const char *const nowhere = "unix:/nonexistent";
 static const struct worker_backend backend = {
     .upstream = {.addresses = &nowhere, .address_count = 1, UPSTREAM_SETTINGS},
     .identity = "the one"};
-static const struct relay_route route = {.name = "default",
-                                         .stream_window = 1 << 18,
-                                         .session_window = 1 << 20,
-                                         .max_pending_streams = 10,
-                                         .max_frame = 1 << 20};
+static const struct relay_route relayed = {.stream_window = 1 << 18,
+                                           .session_window = 1 << 20,
+                                           .max_pending_streams = 10,
+                                           .max_frame = 1 << 20,
+                                           .datagram_queue = 10};
+static const struct admission_route route = {.name = "default", .relay = &relayed};
 
 static struct worker_config config_of(unsigned index)
 {
@@ -137,7 +139,7 @@ static struct worker_settings settings_of(const struct worker_backend *of)
         .handshakes_unproven = 10,
         .handshakes_max = 10,
         .log_level = LOG_OFF,
-        .relay = {.routes = &route, .route_count = 1, .datagram_queue = 10, .max_sessions = 10},
+        .admission = {.routes = &route, .route_count = 1, .max_sessions = 10},
         .drain_timeout_ns = UINT64_C(1000000000),
     };
 }
