@@ -54,11 +54,12 @@ static void take_numeric(struct dial_target *t)
     freeaddrinfo(found);
 }
 
-static bool tcp_target(struct dial_target *t, const char *host_port, const char **error)
+static bool host_target(struct dial_target *t, const char *host_port, const char **error)
 {
+    bool is_udp = t->type == SOCK_DGRAM;
     const char *colon = strrchr(host_port, ':');
     if (!colon || colon == host_port || !port_is_legal(colon + 1)) {
-        *error = "tcp: needs HOST:PORT";
+        *error = is_udp ? "udp: needs HOST:PORT" : "tcp: needs HOST:PORT";
         return false;
     }
     const char *host = host_port;
@@ -67,7 +68,8 @@ static bool tcp_target(struct dial_target *t, const char *host_port, const char 
         host++;
         len -= 2;
     } else if (memchr(host, ':', len)) {
-        *error = "an IPv6 address is written in brackets: tcp:[::1]:PORT";
+        *error = is_udp ? "an IPv6 address is written in brackets: udp:[::1]:PORT"
+                        : "an IPv6 address is written in brackets: tcp:[::1]:PORT";
         return false;
     }
     t->host = strndup(host, len);
@@ -80,11 +82,12 @@ static bool tcp_target(struct dial_target *t, const char *host_port, const char 
 bool dial_target_init(struct dial_target *t, const char *address, const char **error)
 {
     memset(t, 0, sizeof *t);
+    t->type = strncmp(address, "udp:", 4) == 0 ? SOCK_DGRAM : SOCK_STREAM;
     bool understood = false;
     if (strncmp(address, "unix:", 5) == 0)
         understood = unix_target(t, address + 5, error);
-    else if (strncmp(address, "tcp:", 4) == 0)
-        understood = tcp_target(t, address + 4, error);
+    else if (strncmp(address, "tcp:", 4) == 0 || t->type == SOCK_DGRAM)
+        understood = host_target(t, address + 4, error);
     else
         *error = "an application's address is unix:PATH or tcp:HOST:PORT";
     if (!understood)
@@ -189,6 +192,7 @@ static const struct sock_ops connecting_ops = {.writable = sock_answered, .hung_
 void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct dial_target *target,
                 uint64_t timeout_ns, const struct dial_ops *ops, void *user)
 {
+    assert(target->type == SOCK_STREAM);
     memset(d, 0, sizeof *d);
     d->env = env;
     d->target = target;

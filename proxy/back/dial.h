@@ -1,5 +1,5 @@
 /*
- * dial - the attempt to reach an application's address.
+ * dial - an application's address, and the attempt to reach it.
  *
  * The full backlog of a Unix socket is tried again and again within the timeout. Names are not
  * looked up here: see resolve.h.
@@ -20,8 +20,9 @@ struct sock;
 
 /* Where to. */
 struct dial_target {
-    char *address; /* as given: "unix:PATH", "tcp:HOST:PORT" */
-    char *host;    /* of a TCP address; NULL for a Unix socket */
+    char *address; /* as given: "unix:PATH", "tcp:HOST:PORT", "udp:HOST:PORT" */
+    int type;      /* SOCK_STREAM, or SOCK_DGRAM of udp: */
+    char *host;    /* NULL for a Unix socket */
     char *port;
     struct sockaddr_storage socket_address;
     socklen_t len; /* 0: host is a name, which must be resolved first */
@@ -50,8 +51,8 @@ struct dial {
     char text[256];
 };
 
-/* Ends with one of ops, perhaps before this returns. target, which is no name, outlives the dial.
- */
+/* Ends with one of ops, perhaps before this returns. target, which is no name and not udp:,
+ * outlives the dial. */
 void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct dial_target *target,
                 uint64_t timeout_ns, const struct dial_ops *ops, void *user);
 /* No upcall comes any more. Does nothing if it has ended. */

@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 struct sock {
     uv_poll_t poll;
-    int fd;
+    int fd, family;
     const struct sock_ops *ops;
     void *user;
     bool want_read, want_write;
@@ -94,6 +95,7 @@ struct sock *sock_open(uv_loop_t *loop, int family, const struct sock_ops *ops, 
     }
     s->poll.data = s;
     s->fd = fd;
+    s->family = family;
     s->ops = ops;
     s->user = user;
     return s;
@@ -146,6 +148,20 @@ ssize_t sock_write(struct sock *s, const void *data, size_t len)
     return n;
 }
 
+ssize_t sock_writev(struct sock *s, const struct iovec *from, int count)
+{
+    /* msg_iov is not const for recvmsg's sake. */
+    const struct msghdr message = {
+        .msg_iov = (struct iovec *)from,
+        .msg_iovlen = (size_t)(count < IOV_MAX ? count : IOV_MAX),
+    };
+    ssize_t n;
+    do
+        n = sendmsg(s->fd, &message, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 size_t sock_unread(struct sock *s)
 {
     int unread = 0;
@@ -157,6 +173,13 @@ void sock_shut(struct sock *s)
     shutdown(s->fd, SHUT_WR);
 }
 
+void sock_stop(struct sock *s)
+{
+    /* On TCP it would only hide the end from us: every read without data would be one. */
+    if (s->family == AF_UNIX)
+        shutdown(s->fd, SHUT_RD);
+}
+
 void sock_close(struct sock *s)
 {
     assert(!s->closed);
@@ -164,4 +187,11 @@ void sock_close(struct sock *s)
     /* libuv has a last word with epoll about it; another thread may have the number by then. */
     uv_close((uv_handle_t *)&s->poll, freed);
     close(s->fd);
+}
+
+void sock_reset(struct sock *s)
+{
+    const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    sock_close(s);
 }

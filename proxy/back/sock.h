@@ -41,13 +41,21 @@ int sock_connect(struct sock *s, const struct sockaddr *to, socklen_t len);
 int sock_error(struct sock *s);
 /* What the holder waits for from now on. */
 void sock_want(struct sock *s, bool read, bool write);
-/* As readv and send, but never interrupted: -1 and errno, where EAGAIN is nothing now. */
+/* As readv, send and writev, but never interrupted: -1 and errno, where EAGAIN is nothing now. */
 ssize_t sock_read(struct sock *s, const struct iovec *to, int count);
 ssize_t sock_write(struct sock *s, const void *data, size_t len);
+ssize_t sock_writev(struct sock *s, const struct iovec *from, int count);
 /* Bytes that have arrived and were not read. */
 size_t sock_unread(struct sock *s);
 /* We have written all. */
 void sock_shut(struct sock *s);
+/* We will use nothing more of what comes. A Unix socket's other end learns it when it writes
+ * (EPIPE), and what had arrived is still there to be read. TCP cannot say it: what comes is to be
+ * read and thrown away, or the other end will wait for room. */
+void sock_stop(struct sock *s);
 void sock_close(struct sock *s);
+/* As sock_close, but what was written and not delivered is dropped, and the other end of TCP gets a
+ * reset. */
+void sock_reset(struct sock *s);
 
 #endif

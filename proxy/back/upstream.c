@@ -1,6 +1,6 @@
 /*
  * An application's addresses: what the configuration says, and what names stand for. Owns the
- * members, the read buffer and spare stages that all links share. Calls dial, resolve and pool;
+ * members, and what all links, pipes and dgrams share. Calls dial, resolve and pool;
  * seats and probes are in files of their own.
  */
 #include "back/upstream.h"
@@ -16,6 +16,11 @@
 #include "base/tally.h"
 
 #define READ_SIZE (256 * 1024) /* what a Unix socket holds, and some more */
+
+static int socket_type(const struct upstream_config *config)
+{
+    return config->socket == UPSTREAM_DATAGRAM ? SOCK_DGRAM : SOCK_STREAM;
+}
 
 /* --- members --- */
 
@@ -69,17 +74,18 @@ static void retire(struct upstream_member *m)
 
 /* --- names --- */
 
-static void write_address(const struct resolve_address *a, char *to, size_t size)
+static void write_address(int type, const struct resolve_address *a, char *to, size_t size)
 {
+    const char *scheme = type == SOCK_DGRAM ? "udp" : "tcp";
     char host[INET6_ADDRSTRLEN] = "";
     if (a->at.ss_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&a->at;
         inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-        snprintf(to, size, "tcp:[%s]:%u", host, ntohs(in6->sin6_port));
+        snprintf(to, size, "%s:[%s]:%u", scheme, host, ntohs(in6->sin6_port));
     } else {
         const struct sockaddr_in *in = (const struct sockaddr_in *)&a->at;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        snprintf(to, size, "tcp:%s:%u", host, ntohs(in->sin_port));
+        snprintf(to, size, "%s:%s:%u", scheme, host, ntohs(in->sin_port));
     }
 }
 
@@ -97,10 +103,11 @@ static void meet_address(struct upstream_source *source, const struct resolve_ad
 {
     struct upstream *u = source->upstream;
     char text[SEAT_ADDRESS_SIZE];
-    write_address(a, text, sizeof text);
+    int type = socket_type(&u->config);
+    write_address(type, a, text, sizeof text);
     struct upstream_member *m = find_member(source, text);
     if (!m) {
-        struct dial_target target = {.address = strdup(text), .len = a->len};
+        struct dial_target target = {.address = strdup(text), .type = type, .len = a->len};
         assert(target.address);
         memcpy(&target.socket_address, &a->at, a->len);
         m = add_member(source, &target);
@@ -166,6 +173,20 @@ static void add_source(struct upstream *u, struct dial_target *target)
     dial_target_fini(target);
 }
 
+/* Returns false if address cannot be understood, or is not for what the upstream makes. */
+static bool target_init(struct dial_target *target, const struct upstream_config *config,
+                        const char *address, const char **error)
+{
+    if (!dial_target_init(target, address, error))
+        return false;
+    if (target->type == socket_type(config))
+        return true;
+    *error = target->type == SOCK_DGRAM
+                 ? "udp: takes no connections; the address must be unix:PATH or tcp:HOST:PORT"
+                 : "datagrams need an address of udp:HOST:PORT";
+    return false;
+}
+
 static bool add_sources(struct upstream *u, const struct upstream_config *config,
                         const char **error)
 {
@@ -173,7 +194,7 @@ static bool add_sources(struct upstream *u, const struct upstream_config *config
     assert(u->sources);
     for (size_t i = 0; i < config->address_count; i++) {
         struct dial_target target;
-        if (!dial_target_init(&target, config->addresses[i], error)) {
+        if (!target_init(&target, config, config->addresses[i], error)) {
             dial_target_fini(&target);
             return false;
         }
@@ -219,6 +240,17 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
         .read_size = READ_SIZE,
     };
     assert(u->shared.read_buffer);
+    u->pipes = (struct pipe_shared){
+        .env = env,
+        .loop = loop,
+        .connect_timeout_ns = config->connect_timeout_ns,
+        .linger_timeout_ns = config->linger_timeout_ns,
+    };
+    u->dgrams = (struct dgram_shared){.env = env, .loop = loop};
+    if (config->socket == UPSTREAM_DATAGRAM) {
+        u->dgrams.read_buffer = malloc(DGRAM_BATCH * DGRAM_MAX);
+        assert(u->dgrams.read_buffer);
+    }
     TAILQ_INIT(&u->shared.starving);
     if (add_sources(u, config, error))
         return u;
@@ -244,7 +276,7 @@ bool upstream_check(const struct upstream_config *config, const char **error)
     bool good = true;
     for (size_t i = 0; good && i < config->address_count; i++) {
         struct dial_target target;
-        good = dial_target_init(&target, config->addresses[i], error);
+        good = target_init(&target, config, config->addresses[i], error);
         dial_target_fini(&target);
     }
     return good;
@@ -252,7 +284,7 @@ bool upstream_check(const struct upstream_config *config, const char **error)
 
 bool upstream_is_idle(const struct upstream *u)
 {
-    return u->shared.links == 0 && u->seats == 0;
+    return u->shared.links == 0 && u->pipes.pipes == 0 && u->dgrams.dgrams == 0 && u->seats == 0;
 }
 
 void upstream_free(struct upstream *u)
@@ -260,7 +292,7 @@ void upstream_free(struct upstream *u)
     struct upstream_member *m;
     assert(u->seats == 0);
     upstream_stop(u);
-    assert(u->shared.links == 0);
+    assert(u->shared.links == 0 && u->pipes.pipes == 0 && u->dgrams.dgrams == 0);
     while ((m = LIST_FIRST(&u->members))) {
         if (!m->retired)
             pool_remove(&u->pool, &m->place);
@@ -273,6 +305,7 @@ void upstream_free(struct upstream *u)
         free(u->shared.spare_stages[--u->shared.spare_count]);
     free(u->shared.spare_part);
     free(u->shared.read_buffer);
+    free(u->dgrams.read_buffer);
     free(u->sources);
     free(u->name);
     free(u);

@@ -17,7 +17,8 @@
  *
  * An address that rests is tried without a session: by a connection, or, if the configuration says
  * so, by a session of its own (struct upstream_probe). Such a probe may also be made now and then
- * while it is up.
+ * while it is up. Nobody can be asked whether datagrams would arrive: an address for those may
+ * simply be used again when it has rested.
  *
  * Everything is of one worker: each has its own counts, limits and opinion of health.
  */
@@ -30,8 +31,10 @@
 #include <sys/queue.h>
 #include <uv.h>
 
+#include "back/dgram.h"
 #include "back/health.h"
 #include "back/link.h"
+#include "back/pipe.h"
 #include "back/pool.h"
 #include "base/env.h"
 #include "base/fault.h"
@@ -60,9 +63,16 @@ struct upstream_probe {
     size_t farewell_len;
 };
 
+/* What is made to its addresses. */
+enum upstream_socket {
+    UPSTREAM_STREAM,  /* links and pipes; "unix:PATH" or "tcp:HOST:PORT" */
+    UPSTREAM_DATAGRAM /* dgrams; "udp:HOST:PORT" */
+};
+
 struct upstream_config {
     const char *name; /* for logs and statistics. Copied. */
-    /* "unix:PATH" or "tcp:HOST:PORT"; IPv6 hosts in brackets. Copied. At least one. */
+    enum upstream_socket socket;
+    /* All of that kind; IPv6 hosts in brackets. Copied. At least one. */
     const char *const *addresses;
     size_t address_count;
     uint64_t connect_timeout_ns; /* a full backlog (EAGAIN) is retried within it */
@@ -89,7 +99,7 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
                               const struct upstream_config *config, const char **error);
 /* Tries no addresses and looks up no names any more. Its links end with the turn. */
 void upstream_stop(struct upstream *u);
-/* No link is alive and no seat taken. */
+/* No link, pipe or dgram is alive and no seat taken. */
 bool upstream_is_idle(const struct upstream *u);
 /* It must be idle. */
 void upstream_free(struct upstream *u);
@@ -135,6 +145,13 @@ void seat_ask(struct seat *s, struct upstream *u, uint64_t key, const struct sea
  * follows, not before this returns. memory pays for what the link keeps, until closed(). */
 struct link *seat_connect(struct seat *s, const struct link_ops *ops, void *user,
                           struct budget *memory);
+/* The same for a service: failed() may come instead of opened(). preface, of at most
+ * PIPE_PREFACE_MAX bytes, is copied. */
+struct pipe *seat_open_pipe(struct seat *s, const void *preface, size_t len,
+                            const struct pipe_ops *ops, void *user);
+/* A socket to the address that was granted, of an upstream for datagrams. NULL if the system
+ * refuses; *error is then an errno. */
+struct dgram *seat_open_dgram(struct seat *s, const struct dgram_ops *ops, void *user, int *error);
 /* The application has accepted the session, or rejected it in good order. */
 void seat_answered(struct seat *s);
 /* The link could not be made, or was lost, or no answer came, or it broke the protocol; the link

@@ -50,6 +50,8 @@ struct upstream {
     struct upstream_config config;
     char *name;
     struct link_shared shared;
+    struct pipe_shared pipes;
+    struct dgram_shared dgrams;
     struct upstream_source *sources;
     size_t source_count;
     LIST_HEAD(, upstream_member) members; /* the retired ones, too */

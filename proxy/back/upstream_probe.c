@@ -12,6 +12,12 @@ static bool is_by_accept(const struct upstream_member *m)
     return m->upstream->config.probe.kind == UPSTREAM_PROBE_ACCEPT;
 }
 
+/* Nobody can be asked by a connection: when it has rested it is up again. */
+static bool is_for_datagrams(const struct upstream_member *m)
+{
+    return m->upstream->config.socket == UPSTREAM_DATAGRAM;
+}
+
 /* --- how it went --- */
 
 /* That it takes connections says nothing new of one that is up. */
@@ -112,6 +118,10 @@ static void due_fired(void *owner)
 {
     struct upstream_member *m = owner;
     struct timers *timers = m->upstream->env->timers;
+    if (is_for_datagrams(m)) {
+        member_worked(m);
+        return;
+    }
     m->probe_told = false;
     m->probe = link_open(&m->upstream->shared, &m->target, &probe_ops, m, &m->probe_memory);
     timer_set(timers, &m->probe_limit,
@@ -134,7 +144,7 @@ void probe_schedule(struct upstream_member *m)
         return;
     if (!m->health.is_up)
         due = m->health.rests_till_ns;
-    else if (interval > 0)
+    else if (interval > 0 && !is_for_datagrams(m))
         due =
             timers_now(u->env->timers) + interval - random_below(&u->env->random, interval / 8 + 1);
     timer_set(u->env->timers, &m->probe_due, due);

@@ -1,6 +1,7 @@
 /*
  * Seats: who asks is answered at the end of the turn, who waits when something has changed. What
- * happens to those who are seated becomes their member's health. Calls pool, health and link.
+ * happens to those who are seated becomes their member's health. Calls pool, health, link, pipe and
+ * dgram.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -256,6 +257,19 @@ struct link *seat_connect(struct seat *s, const struct link_ops *ops, void *user
 {
     assert(s->member);
     return link_open(&s->upstream->shared, &s->member->target, ops, user, memory);
+}
+
+struct pipe *seat_open_pipe(struct seat *s, const void *preface, size_t len,
+                            const struct pipe_ops *ops, void *user)
+{
+    assert(s->member);
+    return pipe_open(&s->upstream->pipes, &s->member->target, preface, len, ops, user);
+}
+
+struct dgram *seat_open_dgram(struct seat *s, const struct dgram_ops *ops, void *user, int *error)
+{
+    assert(s->member);
+    return dgram_open(&s->upstream->dgrams, &s->member->target, ops, user, error);
 }
 
 void seat_answered(struct seat *s)

@@ -41,7 +41,7 @@ ORDER = {
     ],
     "proxy/back": [
         ["upstream"],
-        ["link"],
+        ["link", "pipe", "dgram"],
         ["dial", "health", "resolve"],
         ["sock", "pool", "proxy_protocol"],
     ],

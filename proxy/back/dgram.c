@@ -1,0 +1,170 @@
+/*
+ * A connected UDP socket and the libuv poll handle that watches it. Owns both; frees itself when
+ * libuv has closed the handle. Calls libuv and the kernel.
+ */
+#include "back/dgram.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "back/dial.h"
+#include "base/stats.h"
+#include "base/turn.h"
+
+enum { BATCHES_A_TURN = 8 }; /* more is the next turn's, so that others have theirs */
+
+struct dgram {
+    struct dgram_shared *shared;
+    const struct dgram_ops *ops;
+    void *user;
+    uv_poll_t poll;
+    int fd;
+    int error; /* was met while sending, and is told with the flush */
+    bool closed;
+    struct turn_flush flush;
+};
+
+/* --- in --- */
+
+static void tell_error(struct dgram *d, int error)
+{
+    d->ops->failed(d->user, error);
+}
+
+/* Returns false when that was all, for this turn or because it was closed meanwhile. */
+static bool read_batch(struct dgram *d)
+{
+    struct mmsghdr messages[DGRAM_BATCH] = {0};
+    struct iovec parts[DGRAM_BATCH];
+    for (size_t i = 0; i < DGRAM_BATCH; i++) {
+        parts[i] = (struct iovec){d->shared->read_buffer + i * DGRAM_MAX, DGRAM_MAX};
+        messages[i].msg_hdr.msg_iov = &parts[i];
+        messages[i].msg_hdr.msg_iovlen = 1;
+    }
+    int n = recvmmsg(d->fd, messages, DGRAM_BATCH, MSG_DONTWAIT, NULL);
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        tell_error(d, errno);
+    for (int i = 0; i < n && !d->closed; i++)
+        d->ops->received(d->user, parts[i].iov_base, messages[i].msg_len);
+    return n == DGRAM_BATCH && !d->closed;
+}
+
+static void ready(uv_poll_t *handle, int status, int events);
+
+static void watch(struct dgram *d)
+{
+    int failed = uv_poll_start(&d->poll, UV_READABLE, ready);
+    assert(failed == 0);
+    (void)failed;
+}
+
+static void ready(uv_poll_t *handle, int status, int events)
+{
+    struct dgram *d = handle->data;
+    (void)events;
+    for (int i = 0; i < BATCHES_A_TURN && read_batch(d);)
+        i++;
+    if (status < 0 && !d->closed) /* libuv stops at errors, which have been read now */
+        watch(d);
+}
+
+/* --- out --- */
+
+/* An error that the network has reported of an earlier one. */
+static bool is_of_the_past(int error)
+{
+    return error != EAGAIN && error != EMSGSIZE && error != ENOBUFS && error != EPERM;
+}
+
+static bool try_send(struct dgram *d, const void *data, size_t len)
+{
+    ssize_t n;
+    do
+        n = send(d->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
+
+static void flush(void *owner)
+{
+    struct dgram *d = owner;
+    int error = d->error;
+    d->error = 0;
+    tell_error(d, error);
+}
+
+bool dgram_send(struct dgram *d, const void *data, size_t len)
+{
+    if (try_send(d, data, len))
+        return true;
+    if (!is_of_the_past(errno))
+        return false;
+    /* The kernel has told it, and sent nothing. */
+    d->error = errno;
+    turn_touch(d->shared->env->turn, &d->flush);
+    return try_send(d, data, len);
+}
+
+/* --- life --- */
+
+static int connected_socket(const struct dial_target *target)
+{
+    const struct sockaddr *to = (const struct sockaddr *)&target->socket_address;
+    int fd = socket(to->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, to, target->len)) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+static void freed(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+struct dgram *dgram_open(struct dgram_shared *shared, const struct dial_target *target,
+                         const struct dgram_ops *ops, void *user, int *error)
+{
+    int fd = connected_socket(target);
+    if (fd < 0) {
+        *error = errno;
+        return NULL;
+    }
+    struct dgram *d = calloc(1, sizeof *d);
+    assert(d);
+    int failed = uv_poll_init(shared->loop, &d->poll, fd);
+    if (failed) {
+        *error = -failed;
+        close(fd);
+        free(d);
+        return NULL;
+    }
+    d->shared = shared;
+    d->ops = ops;
+    d->user = user;
+    d->poll.data = d;
+    d->fd = fd;
+    turn_flush_init(&d->flush, TURN_BACK, flush, d);
+    shared->dgrams++;
+    shared->env->stats->links++;
+    watch(d);
+    return d;
+}
+
+void dgram_close(struct dgram *d)
+{
+    assert(!d->closed);
+    d->closed = true;
+    turn_untouch(d->shared->env->turn, &d->flush);
+    d->shared->dgrams--;
+    d->shared->env->stats->links--;
+    /* libuv has a last word with epoll about it; another thread may have the number by then. */
+    uv_close((uv_handle_t *)&d->poll, freed);
+    close(d->fd);
+}

@@ -1,0 +1,49 @@
+/*
+ * dgram - one connected UDP socket to a service.
+ *
+ * What the socket does not take at once is not sent: nothing waits here. All sockets of one
+ * upstream read into the same buffer.
+ *
+ * A dgram is valid until dgram_close; no upcall comes after it, and it may be called from within
+ * one.
+ */
+#ifndef BACK_DGRAM_H
+#define BACK_DGRAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/env.h"
+
+struct dgram;
+struct dial_target;
+
+#define DGRAM_MAX   65536 /* bytes of one; UDP has none that are larger */
+#define DGRAM_BATCH 8     /* are read with one system call */
+
+/* What all dgrams of one upstream share. Filled in by upstream.c. */
+struct dgram_shared {
+    struct env *env;
+    uv_loop_t *loop;
+    uint8_t *read_buffer; /* of DGRAM_BATCH times DGRAM_MAX; used within one reading only */
+    size_t dgrams;        /* that are alive */
+};
+
+struct dgram_ops {
+    /* One of the service's, valid only now; len may be 0. */
+    void (*received)(void *user, const uint8_t *data, size_t len);
+    /* The network says why one that was sent did not arrive: ECONNREFUSED when nobody listens. It
+     * goes on all the same. */
+    void (*failed)(void *user, int error);
+};
+
+/* NULL if the system refuses; *error is then an errno. */
+struct dgram *dgram_open(struct dgram_shared *shared, const struct dial_target *target,
+                         const struct dgram_ops *ops, void *user, int *error);
+/* False: it was not sent, for the socket is full or it is too large. */
+bool dgram_send(struct dgram *d, const void *data, size_t len);
+void dgram_close(struct dgram *d);
+
+#endif
