@@ -474,7 +474,7 @@ int server_run(const struct config *config, int argc, char **argv, const struct 
     s.log_now = *log;
     s.log = &s.log_now;
     init(&s);
-    if (start(&s, error, error_size) < 0) {
+    if (!server_serves(config, error, error_size) || start(&s, error, error_size) < 0) {
         s.code = EXIT_CODE_FAILED;
         for (unsigned i = 0; i < s.started; i++)
             worker_close(s.workers[i]);

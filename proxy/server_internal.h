@@ -72,6 +72,9 @@ struct server {
     struct tally tally;
 };
 
+/* Whether the program can serve it. False: one sentence in error. */
+bool server_serves(const struct config *config, char *error, size_t error_size);
+
 /* --- server.c --- */
 
 /* Sessions that one worker may have. */

@@ -134,10 +134,33 @@ int server_make_certificate(struct server *s, char *error, size_t error_size)
     return 0;
 }
 
+bool server_serves(const struct config *config, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < config->backend_count; i++)
+        if (config->backends[i].kind == CONFIG_BACKEND_BRIDGE) {
+            snprintf(error, error_size,
+                     "backend %s: this version reads backends of kind bridge, but does not serve "
+                     "them yet",
+                     config->backends[i].name);
+            return false;
+        }
+    for (size_t i = 0; i < config->route_count; i++)
+        if (config->routes[i].targets.count) {
+            snprintf(error, error_size,
+                     "route %s: this version reads 'targets', but does not serve them yet",
+                     config->routes[i].name);
+            return false;
+        }
+    return true;
+}
+
 bool server_check(const struct config *config, char *error, size_t error_size)
 {
-    struct certificate *c = load_certificates(config, error, error_size);
     uint8_t secret[TLS_SECRET_LEN];
+
+    if (!server_serves(config, error, error_size))
+        return false;
+    struct certificate *c = load_certificates(config, error, error_size);
 
     certificate_free(c);
     return c && (!config->secret || tls_secret_load(config->secret, secret, error, error_size));
@@ -273,6 +296,10 @@ static struct generation *read_generation(struct server *s, char *error, size_t 
 
     if (arguments_read(&config, s->argc, s->argv, error, error_size) != ARGUMENTS_RUN)
         return NULL;
+    if (!server_serves(config, error, error_size)) {
+        config_free(config);
+        return NULL;
+    }
     struct generation *g = generation_new(s, config, config);
     if (!plan_check(&g->plan, error, error_size) ||
         !reload_certificates(s, config, error, error_size)) {

@@ -1,11 +1,13 @@
 /*
- * check - the rules between keys, and the defaults that follow from other keys. Calls draft.
+ * check - the rules between keys, and the defaults that follow from other keys. Calls draft; its
+ * other files are for bridges and targets.
  */
 #include "config/check.h"
 
 #include <string.h>
 
 #include "base/timers.h"
+#include "config/check_internal.h"
 #include "config/value.h"
 
 static void preset_listener(struct draft *d)
@@ -63,8 +65,8 @@ static bool check_certificates(struct draft *d)
     return true;
 }
 
-/* Where a backend's value was said: there, or for all backends. */
-static const void *said_of(const struct draft *d, const struct config_backend *b, const void *field)
+const void *check_said_of_backend(const struct draft *d, const struct config_backend *b,
+                                  const void *field)
 {
     if (draft_where(d, field, false))
         return field;
@@ -72,13 +74,14 @@ static const void *said_of(const struct draft *d, const struct config_backend *b
 }
 
 /* It would get two shares of the sessions and of the limits. */
-static bool check_addresses(struct draft *d, struct config_backend *b)
+static bool check_addresses(struct draft *d, const struct config_backend *b,
+                            const struct config_texts *addresses)
 {
-    for (size_t i = 1; i < b->addresses.count; i++)
+    for (size_t i = 1; i < addresses->count; i++)
         for (size_t j = 0; j < i; j++)
-            if (strcmp(b->addresses.at[i], b->addresses.at[j]) == 0)
-                return draft_complain_about(d, said_of(d, b, &b->addresses), b,
-                                            "'%s' stands here twice", b->addresses.at[i]);
+            if (strcmp(addresses->at[i], addresses->at[j]) == 0)
+                return draft_complain_about(d, check_said_of_backend(d, b, addresses), b,
+                                            "'%s' stands here twice", addresses->at[i]);
     return true;
 }
 
@@ -86,14 +89,18 @@ static bool check_backend(struct draft *d, struct config_backend *b)
 {
     bool is_named = b->hash_by == CONFIG_HASH_HEADER || b->hash_by == CONFIG_HASH_COOKIE;
 
-    if (b->addresses.count == 0)
+    if (!check_serves(d, KEY_OF_BACKEND, b))
+        return false;
+    if (b->kind == CONFIG_BACKEND_APP && b->addresses.count == 0)
         return draft_complain_about(d, &b->addresses, b,
                                     "'addresses' is missing: where does it listen, unix:PATH or "
                                     "tcp:HOST:PORT?");
-    if (!check_addresses(d, b))
+    if (b->kind == CONFIG_BACKEND_BRIDGE && !check_bridge(d, b))
+        return false;
+    if (!check_addresses(d, b, &b->addresses) || !check_addresses(d, b, &b->datagrams))
         return false;
     if (is_named && !b->hash_name)
-        return draft_complain_about(d, said_of(d, b, &b->hash_by), b,
+        return draft_complain_about(d, check_said_of_backend(d, b, &b->hash_by), b,
                                     "hash_name is missing: the name of the header or cookie");
     if (b->rest_last < b->rest_first)
         b->rest_last = b->rest_first;
@@ -113,26 +120,32 @@ static bool check_backends(struct draft *d)
     return true;
 }
 
-static bool find_backend(struct draft *d, struct config_route *route)
+bool check_find_backend(struct draft *d, const struct config_route *route, const void *field,
+                        const char *name, size_t *index)
 {
     const struct config *c = d->config;
     char known[VALUE_TEXT_SIZE] = "";
     size_t len = 0;
 
+    for (*index = 0; *index < c->backend_count; ++*index) {
+        const char *other = c->backends[*index].name;
+        if (strcmp(other, name) == 0)
+            return true;
+        if (len < sizeof(known))
+            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", *index ? ", " : "",
+                                    other);
+    }
+    return draft_complain_about(d, field, route, "expected the name of a backend (%s), got '%s'",
+                                known, name);
+}
+
+static bool check_backend_of(struct draft *d, struct config_route *route)
+{
+    if (route->targets.count)
+        return true;
     if (!route->backend)
         return draft_complain_about(d, NULL, route, "'backend' is missing: the name of one");
-    for (size_t i = 0; i < c->backend_count; i++) {
-        if (strcmp(c->backends[i].name, route->backend) == 0) {
-            route->backend_index = i;
-            return true;
-        }
-        if (len < sizeof(known))
-            len += (size_t)snprintf(known + len, sizeof(known) - len, "%s%s", i ? ", " : "",
-                                    c->backends[i].name);
-    }
-    return draft_complain_about(d, &route->backend, route,
-                                "expected the name of a backend (%s), got '%s'", known,
-                                route->backend);
+    return check_find_backend(d, route, &route->backend, route->backend, &route->backend_index);
 }
 
 static bool ends_with_slash(const char *path)
@@ -153,6 +166,35 @@ static const void *said(const struct draft *d, const struct config_route *route,
     return (const char *)&d->config->route_defaults + ((const char *)field - (const char *)route);
 }
 
+/* What holds for all is for those that have a use for it. On the command line there is only one. */
+static const void *said_of_element(const struct draft *d, enum key_place place, const void *element,
+                                   const void *field)
+{
+    if (d->file)
+        return field;
+    return place == KEY_OF_BACKEND ? check_said_of_backend(d, element, field)
+                                   : said(d, element, field);
+}
+
+bool check_serves(struct draft *d, enum key_place place, const void *element)
+{
+    const struct config_backend *b =
+        place == KEY_OF_BACKEND ? element : config_route_way(d->config, element, 0);
+
+    for (size_t i = 0; i < key_count; i++) {
+        if (!key_stands(&keys[i], place) || key_serves(&keys[i], d->config, element))
+            continue;
+        const void *field = (const char *)element + keys[i].offset;
+        const void *where = said_of_element(d, place, element, field);
+        bool for_bridge = keys[i].only == KEY_FOR_BRIDGE;
+        if (draft_where(d, where, false))
+            return draft_complain_about(
+                d, where, element, "is for backends of kind %s; '%s' is of kind %s",
+                for_bridge ? "bridge" : "app", b->name, for_bridge ? "app" : "bridge");
+    }
+    return true;
+}
+
 /* At the place of whichever was said. */
 static bool complain_about_two(struct draft *d, const void *one, const void *other,
                                const void *element, const char *sentence)
@@ -165,7 +207,8 @@ static bool check_route(struct draft *d, size_t i)
 {
     struct config_route *route = &d->config->routes[i];
 
-    if (!find_backend(d, route))
+    if (!check_targets(d, route) || !check_backend_of(d, route) ||
+        !check_serves(d, KEY_OF_ROUTE, route) || !check_proxy_protocol(d, route))
         return false;
     if (route->path && route->path_prefix)
         return draft_complain_about(d, &route->path_prefix, route, "does not go with 'path'");

@@ -77,6 +77,23 @@ void config_headers_add(struct config *c, struct config_headers *to, const char 
                                                  config_copy(c, value, strlen(value))};
 }
 
+void config_targets_make(struct config *c, struct config_targets *to, size_t count)
+{
+    *to = (struct config_targets){config_take(c, count * sizeof(to->at[0])), count};
+}
+
+size_t config_route_ways(const struct config_route *route)
+{
+    return route->targets.count ? route->targets.count : 1;
+}
+
+const struct config_backend *config_route_way(const struct config *c,
+                                              const struct config_route *route, size_t i)
+{
+    return &c->backends[route->targets.count ? route->targets.at[i].backend_index
+                                             : route->backend_index];
+}
+
 bool config_certificate_is_auto(const struct config_certificate *certificate)
 {
     return strcmp(certificate->cert, "auto") == 0;

@@ -7,7 +7,7 @@
  *      listeners      where clients come in
  *      certificates   what is shown to them, by server name
  *      routes         which session goes to which backend, by host and path; the first that fits
- *      backends       applications
+ *      backends       applications, and services behind a bridge
  *
  * Sizes are bytes, durations nanoseconds. Texts belong to the configuration.
  */
@@ -32,6 +32,17 @@ struct config_headers {
     size_t count;
 };
 
+struct config_target {
+    const char *name; /* of the path's last segment */
+    const char *backend;
+    size_t backend_index; /* in backends */
+};
+
+struct config_targets {
+    struct config_target *at;
+    size_t count;
+};
+
 struct config_listener {
     const char *address; /* HOST:PORT */
 };
@@ -42,7 +53,7 @@ struct config_certificate {
     struct config_texts names; /* empty: those in the certificate */
 };
 
-enum config_backend_kind { CONFIG_BACKEND_APP };
+enum config_backend_kind { CONFIG_BACKEND_APP, CONFIG_BACKEND_BRIDGE };
 
 /* Which of several addresses a session gets. */
 enum config_balance {
@@ -61,7 +72,8 @@ enum config_probe { CONFIG_PROBE_CONNECT, CONFIG_PROBE_ACCEPT };
 struct config_backend {
     const char *name;
     uint64_t kind;                 /* enum config_backend_kind */
-    struct config_texts addresses; /* unix:PATH or tcp:HOST:PORT */
+    struct config_texts addresses; /* unix:PATH or tcp:HOST:PORT; empty: no streams */
+    struct config_texts datagrams; /* udp:HOST:PORT, of a bridge; empty: none */
     uint64_t balance;              /* enum config_balance */
     uint64_t hash_by;              /* enum config_hash */
     const char *hash_name;         /* of the header or cookie */
@@ -72,19 +84,35 @@ struct config_backend {
     uint64_t probe; /* enum config_probe */
     uint64_t probe_interval, probe_timeout;
     uint64_t resolve_interval;
-    uint64_t connect_timeout, linger_timeout;
+    uint64_t connect_timeout, linger_timeout, datagram_idle_timeout;
     uint64_t max_frame;
+    uint64_t tls;         /* to the addresses of a bridge */
+    const char *tls_ca;   /* a file; NULL: those that the system trusts */
+    const char *tls_name; /* NULL: the host of the address */
 };
+
+/* What a service is told of the client, before all else. */
+enum config_proxy_protocol {
+    CONFIG_PROXY_PROTOCOL_NONE,
+    CONFIG_PROXY_PROTOCOL_V1,
+    CONFIG_PROXY_PROTOCOL_V2,
+};
+
+/* In place of a target's name, as the last segment of a route's path. */
+#define CONFIG_PATH_NAME "{name}"
 
 struct config_route {
     const char *name;
     struct config_texts hosts;   /* empty: any; *.example.org for one label */
     struct config_texts origins; /* empty: any; as base/origin.h compares them */
     uint64_t require_origin;
-    const char *path;        /* NULL: any */
+    const char *path;        /* NULL: any; with targets it ends in CONFIG_PATH_NAME */
     const char *path_prefix; /* NULL: any */
+    /* Either one backend or, by the last segment of the path, one of several. */
     const char *backend;
     size_t backend_index; /* in backends */
+    struct config_targets targets;
+    uint64_t proxy_protocol; /* enum config_proxy_protocol */
     const char *root_path;
     uint64_t forwarded;    /* enum forwarded_kind of base/forwarded.h */
     uint64_t max_sessions; /* of all workers together; 0: no limit of its own */
@@ -149,6 +177,14 @@ char *config_copy(struct config *c, const char *text, size_t len);
 void config_texts_add(struct config *c, struct config_texts *to, const char *text);
 void config_headers_add(struct config *c, struct config_headers *to, const char *name,
                         const char *value);
+
+/* All memory for them at once, so that they stay where they are. */
+void config_targets_make(struct config *c, struct config_targets *to, size_t count);
+
+/* The backends that a route leads to: one, or one for each target. */
+size_t config_route_ways(const struct config_route *route);
+const struct config_backend *config_route_way(const struct config *c,
+                                              const struct config_route *route, size_t i);
 
 /* True for cert: auto. */
 bool config_certificate_is_auto(const struct config_certificate *certificate);

@@ -32,10 +32,11 @@
 
 static const char *const levels[] = {"debug", "info", "warn", "error", "off", NULL};
 static const char *const forwarded_kinds[] = {"none", "x-forwarded-for", "forwarded", NULL};
-static const char *const backend_kinds[] = {"app", NULL};
+static const char *const backend_kinds[] = {"app", "bridge", NULL};
 static const char *const balances[] = {"least-sessions", "round-robin", "random-two", "hash", NULL};
 static const char *const hash_bys[] = {"client", "path", "header", "cookie", NULL};
 static const char *const probes[] = {"connect", "accept", NULL};
+static const char *const proxy_protocols[] = {"none", "v1", "v2", NULL};
 
 const struct key keys[] = {
     HEADING("What to serve"),
@@ -50,13 +51,29 @@ const struct key keys[] = {
      .meaning = "The certificate's private key, as PEM. May be left out if it is in the same "
                 "file."},
     {KEY_CHOICE, BACKEND(kind), .preset = "app", .choices = backend_kinds,
-     .meaning = "What listens there: 'app' is an application that speaks Sluice's protocol. Each "
-                "session becomes one connection to it."},
+     .meaning = "What listens there. 'app' is an application that speaks Sluice's protocol: each "
+                "session becomes one connection to it. 'bridge' is any service: each stream of a "
+                "session becomes a connection of its own to it, and its bytes are handed on as "
+                "they are."},
     {KEY_APP, BACKEND(addresses), .option = "app", .many = true,
      .meaning =
-         "Where the application listens: unix:PATH or tcp:HOST:PORT. Each session becomes "
-         "one connection to it; of several addresses 'balance' chooses one. A name stands for "
-         "all the addresses it has, and is looked up again and again."},
+         "Where the application or service listens: unix:PATH or tcp:HOST:PORT. Each session, of "
+         "a bridge each stream, becomes one connection to it; of several addresses 'balance' "
+         "chooses one. A name stands for all the addresses it has, and is looked up again and "
+         "again."},
+    {KEY_UDP, BACKEND(datagrams), .only = KEY_FOR_BRIDGE, .many = true,
+     .meaning = "Where the service takes datagrams: udp:HOST:PORT. Each session has a socket of "
+                "its own, from its first datagram on; what comes back on it are the client's. A "
+                "bridge has addresses, datagrams or both."},
+    {KEY_SWITCH, BACKEND(tls), .only = KEY_FOR_BRIDGE, .preset = "false",
+     .meaning = "Speak TLS, 1.2 or later, to the addresses. Nothing is sent to one whose "
+                "certificate is not good."},
+    {KEY_FILE, BACKEND(tls_ca), .only = KEY_FOR_BRIDGE,
+     .meaning = "The certificates, as PEM, of which one must have signed that of the service. "
+                "Without it those that this system trusts."},
+    {KEY_SERVER, BACKEND(tls_name), .only = KEY_FOR_BRIDGE,
+     .meaning = "The name that the service is asked for and that its certificate must be for. "
+                "Without it the host of its address; a Unix socket has none."},
     {KEY_HOST, CERTIFICATE(names), .many = true,
      .meaning = "The server names that it is for; the first label may be an asterisk. Without them "
                 "those that the certificate itself names."},
@@ -67,7 +84,7 @@ const struct key keys[] = {
     HEADING("Which sessions, and what becomes of them"),
     {KEY_NAME, ROUTE(name),
      .meaning = "What the log and the application call it. Without one it is called as its "
-                "backend."},
+                "backend or, with 'targets', as the segment before '{name}'."},
     {KEY_HOST, ROUTE(hosts), .shared = true, .option = "host", .many = true,
      .meaning = "A host that clients may ask for; '*.example.org' is any one label before it. Say "
                 "it once for each. Others are answered 421. Without it any host will do."},
@@ -82,11 +99,21 @@ const struct key keys[] = {
                 "clients need not, and may name any."},
     {KEY_PATH, ROUTE(path),
      .meaning = "For this path only, without its query, with escapes decoded. If no route of a "
-                "host is for a path, its sessions are answered 404."},
+                "host is for a path, its sessions are answered 404. With 'targets' the last "
+                "segment is '{name}'."},
     {KEY_PATH, ROUTE(path_prefix),
      .meaning = "For this path and all below it: /chat is for /chat/room, not for /chats."},
     {KEY_NAME, ROUTE(backend), .meaning = "The name of the backend that gets the sessions."},
-    {KEY_PATH, ROUTE(root_path),
+    {KEY_TARGETS, ROUTE(targets),
+     .meaning = "Instead of 'backend': the names that may stand for '{name}' in 'path', each with "
+                "its backend. Other names are answered 404: a client chooses from this list, and "
+                "nothing else."},
+    {KEY_CHOICE, ROUTE(proxy_protocol), .only = KEY_FOR_BRIDGE, .preset = "none",
+     .choices = proxy_protocols,
+     .meaning = "Begin each connection with a header of the PROXY protocol, which tells the "
+                "service the client's address. A service that does not expect it takes it for "
+                "data."},
+    {KEY_PATH, ROUTE(root_path), .only = KEY_FOR_APP,
      .meaning = "The scope's root_path: where the application is mounted."},
     {KEY_CHOICE, ROUTE(forwarded), .shared = true, .option = "forwarded", .preset = "none",
      .choices = forwarded_kinds,
@@ -97,13 +124,13 @@ const struct key keys[] = {
      .meaning = "A proxy in front that is believed when it says in the header of 'forwarded' who "
                 "its client is; the scope's client is then that one. Without 'forwarded' nobody "
                 "is. Say it once for each."},
-    {KEY_HEADERS, ROUTE(add_request_headers),
+    {KEY_HEADERS, ROUTE(add_request_headers), .only = KEY_FOR_APP,
      .meaning = "Headers that the application gets in addition."},
-    {KEY_HEADER, ROUTE(strip_request_headers), .many = true,
+    {KEY_HEADER, ROUTE(strip_request_headers), .only = KEY_FOR_APP, .many = true,
      .meaning = "Names of headers of the client that the application does not get."},
     {KEY_HEADERS, ROUTE(add_response_headers),
      .meaning = "Headers that the client gets in addition with the application's answer."},
-    {KEY_HEADER, ROUTE(strip_response_headers), .many = true,
+    {KEY_HEADER, ROUTE(strip_response_headers), .only = KEY_FOR_APP, .many = true,
      .meaning = "Names of headers of the application that the client does not get."},
     {KEY_NUMBER, ROUTE(max_sessions), .preset = "unlimited", .word = "unlimited",
      RANGE(1, 10000000),
@@ -191,8 +218,8 @@ const struct key keys[] = {
                 "the most. It begins with less, as a client does."},
     {KEY_SIZE, ROUTE(app_stream_window), .shared = true, .option = "app-stream-window",
      .preset = "1MiB", RANGE(16 * KIB, GIB), .meaning = "The same on one stream."},
-    {KEY_NUMBER, ROUTE(max_pending_streams), .shared = true, .option = "max-pending-streams",
-     .preset = "1000", RANGE(1, 1000000),
+    {KEY_NUMBER, ROUTE(max_pending_streams), .only = KEY_FOR_APP, .shared = true,
+     .option = "max-pending-streams", .preset = "1000", RANGE(1, 1000000),
      .meaning = "Streams opened by the application that may wait until the client allows more."},
     {KEY_NUMBER, ALL(connection_sessions), .option = "connection-sessions", .preset = "16",
      RANGE(1, 1000),
@@ -200,8 +227,9 @@ const struct key keys[] = {
                 "control for sessions; others have one. 1 turns such flow control off."},
     {KEY_NUMBER, ALL(early_streams), .option = "early-streams", .preset = "100", RANGE(0, 10000),
      .meaning = "Streams kept per connection that arrive before their session."},
-    {KEY_SIZE, BACKEND(max_frame), .shared = true, .option = "max-frame", .preset = "1MiB",
-     RANGE(128 * KIB, 16 * MIB), .meaning = "The largest frame exchanged with the application."},
+    {KEY_SIZE, BACKEND(max_frame), .only = KEY_FOR_APP, .shared = true, .option = "max-frame",
+     .preset = "1MiB", RANGE(128 * KIB, 16 * MIB),
+     .meaning = "The largest frame exchanged with the application."},
     {KEY_NUMBER, ALL(datagram_queue), .option = "datagram-queue", .preset = "256", RANGE(1, 65536),
      .meaning = "Datagrams waiting in each direction of a session; then the oldest is dropped."},
     {KEY_DURATION, ALL(datagram_ttl), .option = "datagram-ttl", .preset = "0", RANGE(0, HOUR),
@@ -276,22 +304,26 @@ const struct key keys[] = {
     {KEY_DURATION, BACKEND(connect_timeout), .shared = true, .option = "connect-timeout",
      .preset = "5s", RANGE(10 * MS, HOUR),
      .meaning = "To take a connection; then the client is answered 502."},
-    {KEY_DURATION, ROUTE(accept_timeout), .shared = true, .option = "accept-timeout",
-     .preset = "30s", RANGE(10 * MS, HOUR),
+    {KEY_DURATION, ROUTE(accept_timeout), .only = KEY_FOR_APP, .shared = true,
+     .option = "accept-timeout", .preset = "30s", RANGE(10 * MS, HOUR),
      .meaning = "To accept or reject a session; then the client is answered 504."},
-    {KEY_DURATION, ROUTE(stall_timeout), .shared = true, .option = "stall-timeout", .preset = "30s",
-     RANGE(10 * MS, HOUR),
+    {KEY_DURATION, ROUTE(stall_timeout), .only = KEY_FOR_APP, .shared = true,
+     .option = "stall-timeout", .preset = "30s", RANGE(10 * MS, HOUR),
      .meaning = "For a client to read what the application sent beyond its credit; then the "
                 "session ends."},
-    {KEY_DURATION, BACKEND(linger_timeout), .shared = true, .option = "linger-timeout",
-     .preset = "5s", RANGE(10 * MS, HOUR),
+    {KEY_DURATION, BACKEND(linger_timeout), .only = KEY_FOR_APP, .shared = true,
+     .option = "linger-timeout", .preset = "5s", RANGE(10 * MS, HOUR),
      .meaning = "To read what is left for it after a session's end."},
+    {KEY_DURATION, BACKEND(datagram_idle_timeout), .only = KEY_FOR_BRIDGE, .shared = true,
+     .option = "datagram-idle-timeout", .preset = "60s", RANGE(100 * MS, HOUR),
+     .meaning = "A session's socket for datagrams that carries nothing for so long is closed; the "
+                "next datagram gets a new one, with another port."},
     {KEY_DURATION, ALL(drain_timeout), .option = "drain-timeout", .preset = "5s", RANGE(0, HOUR),
      .meaning =
          "From SIGTERM to the end. Sessions may end by themselves; in the last quarter, at most "
          "two seconds, those that have not are closed."},
-    {KEY_NUMBER, ROUTE(lost_code), .shared = true, .option = "lost-code", .preset = "1",
-     RANGE(0, UINT32_MAX),
+    {KEY_NUMBER, ROUTE(lost_code), .only = KEY_FOR_APP, .shared = true, .option = "lost-code",
+     .preset = "1", RANGE(0, UINT32_MAX),
      .meaning = "The code with which a session is closed when its application is lost."},
 };
 
@@ -312,7 +344,7 @@ const struct key_section key_sections[KEY_PLACES] = {
                             .meaning = "A list: what is shown to clients, by the server name that "
                                        "they ask for. The first one is for all other names."},
     [KEY_OF_BACKEND] = {SECTION(backends, backend_count, config_backend), .named = true, .max = 256,
-                        .meaning = "Applications, each under a name for routes."},
+                        .meaning = "Applications and services, each under a name for routes."},
     [KEY_OF_ROUTE] = {SECTION(routes, route_count, config_route), .max = 1024,
                       .meaning = "A list: which session goes to which backend. The first route "
                                  "that fits takes it; one that says neither host nor path fits "
@@ -323,6 +355,26 @@ bool key_stands(const struct key *key, enum key_place place)
 {
     return key->kind != KEY_HEADING &&
            (key->place == place || (key->shared && place == KEY_OF_ALL));
+}
+
+static bool serves_kind(const struct key *key, const struct config_backend *backend)
+{
+    return key->only == KEY_FOR_ANY ||
+           (key->only == KEY_FOR_BRIDGE) == (backend->kind == CONFIG_BACKEND_BRIDGE);
+}
+
+bool key_serves(const struct key *key, const struct config *c, const void *element)
+{
+    const struct config_route *route = element;
+
+    if (!element || key->only == KEY_FOR_ANY)
+        return true;
+    if (key->place == KEY_OF_BACKEND)
+        return serves_kind(key, element);
+    for (size_t i = 0; i < config_route_ways(route); i++)
+        if (serves_kind(key, config_route_way(c, route, i)))
+            return true;
+    return false;
 }
 
 const struct key *key_find(enum key_place place, const char *name, size_t len)

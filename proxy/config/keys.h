@@ -25,17 +25,23 @@ enum key_kind {
     KEY_LISTEN, /* HOST:PORT */
     KEY_ADMIN,  /* HOST:PORT or unix:PATH */
     KEY_APP,    /* unix:PATH or tcp:HOST:PORT */
+    KEY_UDP,    /* udp:HOST:PORT */
     KEY_FILE,
     KEY_NAME,
     KEY_HOST,    /* a DNS name or an IP address; the first label may be an asterisk */
     KEY_NETWORK, /* an IP address, perhaps with /BITS; see base/forwarded.h */
+    KEY_SERVER,  /* the same without an asterisk */
     KEY_ORIGIN,  /* of a page; see base/origin.h */
     KEY_PATH,    /* of a URL */
     KEY_HEADER,  /* a header's name */
     /* Names with values: */
     KEY_HEADERS,
+    KEY_TARGETS, /* of a route; see config_target */
     KEY_KINDS
 };
+
+/* The kind of backend that has a use for it. */
+enum key_only { KEY_FOR_ANY, KEY_FOR_APP, KEY_FOR_BRIDGE };
 
 /* Whose key it is. */
 enum key_place { KEY_OF_ALL, KEY_OF_LISTENER, KEY_OF_CERTIFICATE, KEY_OF_BACKEND, KEY_OF_ROUTE };
@@ -49,6 +55,7 @@ struct key {
     bool many;          /* a list: config_texts */
     bool fixed;         /* takes effect at the start, not when the file is read again */
     bool shared;        /* may stand at the top level, too, for all backends or routes */
+    enum key_only only; /* of backends and routes */
     size_t offset;      /* in the struct of its place */
     const char *preset; /* the default, as one would write it; NULL for none */
     const char *word;   /* a word that may stand instead of a value; for numbers it is 0 */
@@ -72,7 +79,7 @@ extern const struct key keys[];
 extern const size_t key_count;
 extern const struct key_section key_sections[KEY_PLACES];
 
-enum { KEYS_MAX = 96, KEY_LIST_MAX = 256 };
+enum { KEYS_MAX = 128, KEY_LIST_MAX = 256 };
 
 /* The key with this name that may stand at this place; NULL if there is none. */
 const struct key *key_find(enum key_place place, const char *name, size_t len);
@@ -80,6 +87,9 @@ const struct key *key_find(enum key_place place, const char *name, size_t len);
 const char *key_guess(enum key_place place, const char *name, size_t len);
 /* True if it may stand there: it is of that place, or shared and that is the top level. */
 bool key_stands(const struct key *key, enum key_place place);
+/* True if the element of this place has a use for it: the kind of the backend, or of one of those
+ * that the route leads to. NULL at the top level. */
+bool key_serves(const struct key *key, const struct config *c, const void *element);
 /* What offset counts from when the key stands at the top level. */
 void *key_base(struct config *c, const struct key *key);
 /* The elements of a section. */

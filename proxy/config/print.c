@@ -13,7 +13,8 @@ static void print_keys(const struct config *c, enum key_place place, const void 
     for (size_t i = 0; i < key_count; i++) {
         /* The cast: key_base only adds to the address. */
         const void *base = element ? element : key_base((struct config *)c, &keys[i]);
-        if (!key_stands(&keys[i], place) || value_is_absent(&keys[i], base))
+        if (!key_stands(&keys[i], place) || value_is_absent(&keys[i], base) ||
+            !key_serves(&keys[i], c, element))
             continue;
         fprintf(to, "%s%s: ", begin ? begin : element ? "    " : "", keys[i].name);
         begin = NULL;

@@ -133,11 +133,41 @@ static bool read_headers(struct walk *w, const struct key *key, void *base, cons
     return true;
 }
 
+/* Each is noted with its line, for it names a backend that may stand further down. */
+static bool read_targets(struct walk *w, const struct key *key, void *base, const yaml_node_t *node,
+                         const char *label)
+{
+    struct config_targets *targets = (void *)((char *)base + key->offset);
+    char expected[VALUE_TEXT_SIZE], item[LABEL_SIZE];
+
+    value_expected(key, expected);
+    if (!expect(w, node, YAML_MAPPING_NODE, expected, label))
+        return false;
+    if (pairs_of(node) > KEY_LIST_MAX)
+        return draft_complain(w->draft, line_of(node), label, "more than %d are too many",
+                              KEY_LIST_MAX);
+    config_targets_make(w->draft->config, targets, pairs_of(node));
+    for (size_t i = 0; i < targets->count; i++) {
+        const yaml_node_pair_t *pair = &node->data.mapping.pairs.start[i];
+        const yaml_node_t *name = node_at(w, pair->key), *backend = node_at(w, pair->value);
+        if (!text_of(name) || !text_of(backend))
+            return draft_complain(w->draft, line_of(name), label, "expected %s", expected);
+        join(item, label, text_of(name));
+        draft_note(w->draft, &targets->at[i], false, line_of(name), item);
+        if (!value_set_target(w->draft, key, &targets->at[i], text_of(name), text_of(backend),
+                              line_of(name), item))
+            return false;
+    }
+    return true;
+}
+
 static bool read_value(struct walk *w, const struct key *key, void *base, const yaml_node_t *node,
                        const char *label)
 {
     if (key->kind == KEY_HEADERS)
         return read_headers(w, key, base, node, label);
+    if (key->kind == KEY_TARGETS)
+        return read_targets(w, key, base, node, label);
     if (key->many)
         return read_list(w, key, base, node, label);
     return read_scalar(w, key, base, node, label);

@@ -99,6 +99,11 @@ static bool is_app(const char *text)
     return is_unix(text) || (strncmp(text, "tcp:", 4) == 0 && is_host_and_port(text + 4, true));
 }
 
+static bool is_udp(const char *text)
+{
+    return strncmp(text, "udp:", 4) == 0 && is_host_and_port(text + 4, true);
+}
+
 static bool is_file(const char *text)
 {
     return text[0] != '\0';
@@ -142,6 +147,11 @@ static bool is_host(const char *text)
     }
 }
 
+static bool is_server(const char *text)
+{
+    return text[0] != '*' && is_host(text);
+}
+
 static bool is_path(const char *text)
 {
     return text[0] == '/' && strpbrk(text, "?#") == NULL;
@@ -168,9 +178,11 @@ static const struct {
     [KEY_LISTEN] = {"HOST:PORT", "HOST:PORT or :PORT", is_listen},
     [KEY_ADMIN] = {"ADDRESS", "HOST:PORT or unix:PATH", is_admin},
     [KEY_APP] = {"ADDRESS", "unix:PATH or tcp:HOST:PORT", is_app},
+    [KEY_UDP] = {"ADDRESS", "udp:HOST:PORT", is_udp},
     [KEY_FILE] = {"FILE", "a file", is_file},
     [KEY_NAME] = {"NAME", "a name of letters, digits, '.', '_' and '-'", value_is_name},
     [KEY_HOST] = {"HOST", "a host such as example.org or *.example.org", is_host},
+    [KEY_SERVER] = {"HOST", "a server name such as example.org", is_server},
     [KEY_NETWORK] = {"NETWORK", "an IP address or a network such as 10.0.0.0/8",
                      forwarded_is_network},
     [KEY_ORIGIN] = {"ORIGIN", "an origin such as https://example.org or https://*.example.org",
@@ -178,6 +190,9 @@ static const struct {
     [KEY_PATH] = {"PATH", "a path that begins with '/', without a query", is_path},
     [KEY_HEADER] = {"NAME", "a header's name in lower case", is_header},
     [KEY_HEADERS] = {"NAME: VALUE", "headers as NAME: VALUE, names in lower case", is_header},
+    [KEY_TARGETS] = {"NAME: BACKEND",
+                     "targets as NAME: BACKEND, names of letters, digits, '.', '_' and '-'",
+                     value_is_name},
 };
 
 /* --- what is expected --- */
@@ -226,6 +241,14 @@ void value_expected(const struct key *key, char to[VALUE_TEXT_SIZE])
 
 /* --- setting --- */
 
+/* Where an address of the wrong kind belongs. */
+static const char *place_of(const struct key *key, const char *text)
+{
+    if (key->kind == KEY_APP && is_udp(text))
+        return ", which is for the 'datagrams' of a bridge";
+    return key->kind == KEY_UDP && is_app(text) ? ", which is for 'addresses'" : "";
+}
+
 static bool refuse(struct draft *d, const struct key *key, const char *text, unsigned line,
                    const char *label)
 {
@@ -237,8 +260,8 @@ static bool refuse(struct draft *d, const struct key *key, const char *text, uns
                               "the path of a Unix socket has at most %d bytes, got %zu",
                               UNIX_PATH_MAX_LEN, strlen(text) - 5);
     value_expected(key, expected);
-    return draft_complain(d, line, label, "expected %s, got '%.100s'%s", expected, text,
-                          strlen(text) > 100 ? " and so on" : "");
+    return draft_complain(d, line, label, "expected %s, got '%.100s'%s%s", expected, text,
+                          strlen(text) > 100 ? " and so on" : "", place_of(key, text));
 }
 
 static bool has_controls(const char *text)
@@ -283,7 +306,7 @@ bool value_set(struct draft *d, const struct key *key, void *base, const char *t
 {
     void *field = (char *)base + key->offset;
 
-    assert(key->kind != KEY_HEADERS && key->kind != KEY_HEADING);
+    assert(key->kind < KEY_HEADERS && key->kind != KEY_HEADING);
     if (has_controls(text))
         return draft_complain(d, line, label, "a control character stands in it");
     if (!is_text(key))
@@ -333,6 +356,19 @@ bool value_set_header(struct draft *d, const struct key *key, void *base, const 
     if (headers->count == KEY_LIST_MAX)
         return draft_complain(d, line, label, "more than %d are too many", KEY_LIST_MAX);
     config_headers_add(d->config, headers, name, text);
+    return true;
+}
+
+bool value_set_target(struct draft *d, const struct key *key, struct config_target *target,
+                      const char *name, const char *backend, unsigned line, const char *label)
+{
+    if (!value_is_name(name))
+        return refuse(d, key, name, line, label);
+    if (!value_is_name(backend))
+        return draft_complain(d, line, label, "expected %s, got '%.100s'", kinds[KEY_NAME].expected,
+                              backend);
+    target->name = config_copy(d->config, name, strlen(name));
+    target->backend = config_copy(d->config, backend, strlen(backend));
     return true;
 }
 
@@ -392,6 +428,18 @@ static void write_headers(const struct config_headers *headers, FILE *to)
     fputc('}', to);
 }
 
+static void write_targets(const struct config_targets *targets, FILE *to)
+{
+    fputc('{', to);
+    for (size_t i = 0; i < targets->count; i++) {
+        fputs(i ? ", " : "", to);
+        value_write_text(targets->at[i].name, to);
+        fputs(": ", to);
+        value_write_text(targets->at[i].backend, to);
+    }
+    fputc('}', to);
+}
+
 void value_write(const struct key *key, const void *base, FILE *to)
 {
     const void *field = (const char *)base + key->offset;
@@ -399,6 +447,8 @@ void value_write(const struct key *key, const void *base, FILE *to)
 
     if (key->kind == KEY_HEADERS) {
         write_headers(field, to);
+    } else if (key->kind == KEY_TARGETS) {
+        write_targets(field, to);
     } else if (!is_text(key)) {
         write_number(key, *(const uint64_t *)field, to);
     } else if (!key->many) {
@@ -417,6 +467,8 @@ bool value_is_absent(const struct key *key, const void *base)
 {
     const void *field = (const char *)base + key->offset;
 
+    if (key->kind == KEY_TARGETS)
+        return ((const struct config_targets *)field)->count == 0;
     return is_text(key) && !key->many && key->kind != KEY_HEADERS &&
            *(const char *const *)field == NULL;
 }

@@ -19,6 +19,9 @@ bool value_set(struct draft *d, const struct key *key, void *base, const char *t
                const char *label);
 bool value_set_header(struct draft *d, const struct key *key, void *base, const char *name,
                       const char *text, unsigned line, const char *label);
+/* One of as many as there is room for. */
+bool value_set_target(struct draft *d, const struct key *key, struct config_target *target,
+                      const char *name, const char *backend, unsigned line, const char *label);
 /* Sets the default, if there is one. */
 void value_preset(struct draft *d, const struct key *key, void *base);
 /* Sets the defaults of all keys that may stand at the top level. */

@@ -61,6 +61,8 @@ static void write_row(const struct key *key)
         printf("`%s`", key->preset);
     printf(" | ");
     write_cell(key->meaning);
+    if (key->only)
+        printf(" For kind `%s` only.", key->only == KEY_FOR_BRIDGE ? "bridge" : "app");
     if (key->fixed)
         printf(" Takes effect at the start only.");
     if (key->option)
@@ -179,8 +181,16 @@ static void write_one(const struct key *key)
     case KEY_HEADERS:
         printf("{\"type\": \"object\", \"additionalProperties\": {\"type\": \"string\"}}");
         break;
+    case KEY_TARGETS:
+        printf("{\"type\": \"object\", \"minProperties\": 1, \"maxProperties\": %d, "
+               "\"additionalProperties\": {\"type\": \"string\"}}",
+               KEY_LIST_MAX);
+        break;
     case KEY_APP:
         write_pattern("^(unix:.|tcp:.+:[0-9]+$)");
+        break;
+    case KEY_UDP:
+        write_pattern("^udp:.+:[0-9]+$");
         break;
     case KEY_PATH:
         write_pattern("^/[^?#]*$");

@@ -67,6 +67,11 @@ def test_schema(schema):
         report(f"schema {section} {key}", not found and "is not there")
     addresses = top["backends"]["additionalProperties"]["properties"]["addresses"]
     report("schema addresses", not matches(addresses, "unix:/a") or matches(addresses, "/a"))
+    datagrams = top["backends"]["additionalProperties"]["properties"]["datagrams"]
+    report("schema datagrams", not matches(datagrams, ["udp:host:53"]) or
+           matches(datagrams, ["tcp:host:53"]))
+    targets = top["routes"]["items"]["properties"]["targets"]
+    report("schema targets", not matches(targets, {"a": "b"}) or matches(targets, ["a"]))
 
 
 def keys_of(schema):

@@ -2,9 +2,7 @@
 #include <string.h>
 
 #include "cmocka_all.h"
-#include "config/check.h"
-#include "config/reader.h"
-#include "config/value.h"
+#include "config_text.h"
 #include "plan.h"
 
 /* Every value differs from all others and from its default. */
@@ -97,15 +95,11 @@ static void begin(struct world *w, unsigned workers)
 static int setup(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
-    struct draft draft;
     char error[512];
 
-    draft_begin(&draft, "test.yaml", error, sizeof(error));
-    value_preset_all(&draft);
-    if (!reader_read_text(&draft, text, strlen(text)) || !check_together(&draft))
+    w->config = config_text_read(text, strlen(text), error, sizeof(error));
+    if (!w->config)
         fail_msg("%s", error);
-    w->config = draft_finish(&draft);
-    draft_fini(&draft);
     begin(w, 1);
     *state = w;
     return 0;

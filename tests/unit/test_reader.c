@@ -1,44 +1,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmocka_all.h"
 #include "config/arguments.h"
-#include "config/check.h"
-#include "config/print.h"
-#include "config/reader.h"
 #include "config/value.h"
+#include "config_text.h"
 
 static char error[1024];
+static char authority[] = CONFIG_TEXT_FILE;
 
-/* Reads text as the file test.yaml would be. NULL: see error. To be freed. */
+static int write_authority(void **state)
+{
+    (void)state;
+    config_text_write(authority, CONFIG_TEXT_AUTHORITY);
+    return 0;
+}
+
+static int remove_authority(void **state)
+{
+    (void)state;
+    unlink(authority);
+    return 0;
+}
+
 static struct config *read_text(const char *text, size_t len)
 {
-    struct draft draft;
-
-    draft_begin(&draft, "test.yaml", error, sizeof(error));
-    value_preset_all(&draft);
-    bool good = reader_read_text(&draft, text, len) && check_together(&draft);
-    struct config *c = good ? draft_finish(&draft) : NULL;
-    draft_fini(&draft);
-    assert_int_equal(c == NULL, error[0] != '\0');
-    return c;
+    return config_text_read(text, len, error, sizeof(error));
 }
 
 static struct config *read_string(const char *text)
 {
     return read_text(text, strlen(text));
-}
-
-static char *print(const struct config *c)
-{
-    char *text = NULL;
-    size_t size = 0;
-    FILE *to = open_memstream(&text, &size);
-
-    print_config(c, to);
-    fclose(to);
-    return text;
 }
 
 /* --- each key --- */
@@ -75,6 +69,20 @@ static void write_needed(struct sample *s, enum key_place place, const char *nam
         write_line(s, "    ", name, value);
 }
 
+/* What a bridge's key asks for. */
+static void write_bridge(struct sample *s)
+{
+    if (s->place == KEY_OF_ALL || s->key->only != KEY_FOR_BRIDGE)
+        return;
+    write_line(s, "    ", "kind", "bridge");
+    if (strcmp(s->key->name, "datagram_idle_timeout") == 0)
+        write_line(s, "    ", "datagrams", "udp:host:1");
+    if (strncmp(s->key->name, "tls_", 4) == 0)
+        write_line(s, "    ", "tls", "true");
+    if (strncmp(s->key->name, "tls", 3) == 0 && strcmp(s->key->name, "tls_name") != 0)
+        write_line(s, "    ", "tls_name", "service.example");
+}
+
 static char *write_sample(struct sample *s)
 {
     char *text = NULL;
@@ -94,10 +102,14 @@ static char *write_sample(struct sample *s)
     write_line(s, "", "", "backends:\n  app:");
     s->line++;
     write_needed(s, KEY_OF_BACKEND, "addresses", "unix:/app");
+    write_bridge(s);
     write_key(s, KEY_OF_BACKEND, "    ");
     write_line(s, "", "", "routes:\n  -");
     s->line++;
-    write_needed(s, KEY_OF_ROUTE, "backend", "app");
+    if (s->key->kind == KEY_TARGETS)
+        write_line(s, "    ", "path", "/{name}");
+    else
+        write_needed(s, KEY_OF_ROUTE, "backend", "app");
     write_key(s, KEY_OF_ROUTE, "    ");
     fclose(s->to);
     return text;
@@ -117,14 +129,17 @@ static const char *good_value(const struct key *key)
     static const char *const values[KEY_KINDS] = {[KEY_LISTEN] = "127.0.0.1:1",
                                                   [KEY_ADMIN] = "unix:/admin",
                                                   [KEY_APP] = "tcp:host:1",
+                                                  [KEY_UDP] = "udp:host:1",
                                                   [KEY_FILE] = "/some/file",
                                                   [KEY_NAME] = "app",
                                                   [KEY_HOST] = "'*.example.org'",
+                                                  [KEY_SERVER] = "service.example",
                                                   [KEY_NETWORK] = "10.0.0.0/8",
                                                   [KEY_ORIGIN] = "'https://*.x.org'",
                                                   [KEY_PATH] = "/some/path",
                                                   [KEY_HEADER] = "x-some",
-                                                  [KEY_HEADERS] = "{x-some: thing, x-more: ''}"};
+                                                  [KEY_HEADERS] = "{x-some: thing, x-more: ''}",
+                                                  [KEY_TARGETS] = "{some: app, more: app}"};
     /* Or it would be larger than what all streams have together. */
     bool is_small = strstr(key->name, "stream_window") != NULL;
 
@@ -134,6 +149,8 @@ static const char *good_value(const struct key *key)
         return key->choices[0];
     if (key->kind == KEY_DURATION)
         return "1h";
+    if (strcmp(key->name, "tls_ca") == 0)
+        return authority;
     if (key->kind > KEY_CHOICE)
         return values[key->kind];
     snprintf(text, sizeof(text), "%llu", (unsigned long long)(is_small ? key->min : key->max));
@@ -153,12 +170,12 @@ static void test_each_key_is_printed_as_it_was_read(void **state)
             struct config *c = read_string(text);
             if (!c)
                 fail_msg("%s\n%s", error, text);
-            char *first = print(c);
+            char *first = config_text_print(c);
             config_free(c);
             c = read_string(first);
             if (!c)
                 fail_msg("%s\n%s", error, first);
-            char *second = print(c);
+            char *second = config_text_print(c);
             config_free(c);
             assert_string_equal(first, second);
             free(first);
@@ -175,6 +192,8 @@ static const char *bad_value(const struct key *key)
         return "''";
     case KEY_HEADERS:
         return "{Some-Header: x}";
+    case KEY_TARGETS:
+        return "{some/name: app}";
     default:
         return "'? no such thing'";
     }
@@ -202,9 +221,13 @@ static void test_each_key_says_where_its_value_is_wrong(void **state)
             s.value = bad_value(&keys[i]);
             char *text = write_sample(&s);
             assert_null(read_string(text));
-            bool is_map = keys[i].kind == KEY_HEADERS;
-            expect_error(&s, is_map ? ".Some-Header" : "",
-                         is_map                     ? "'Some-Header'"
+            bool is_headers = keys[i].kind == KEY_HEADERS, is_targets = keys[i].kind == KEY_TARGETS;
+            expect_error(&s,
+                         is_headers   ? ".Some-Header"
+                         : is_targets ? ".some/name"
+                                      : "",
+                         is_headers                 ? "'Some-Header'"
+                         : is_targets               ? "'some/name'"
                          : keys[i].kind == KEY_FILE ? "''"
                                                     : "'? no such thing'");
             free(text);
@@ -216,12 +239,14 @@ static void test_each_key_says_what_is_not_a_single_value(void **state)
     (void)state;
     for (size_t i = 0; i < key_count; i++)
         for (enum key_place place = KEY_OF_ALL; place <= KEY_OF_ROUTE; place++) {
-            struct sample s = {.key = &keys[i], .place = place, .value = "{a: b}"};
+            bool is_targets = keys[i].kind == KEY_TARGETS;
+            struct sample s = {
+                .key = &keys[i], .place = place, .value = is_targets ? "[a, b]" : "{a: b}"};
             if (!key_stands(&keys[i], place) || keys[i].kind == KEY_HEADERS)
                 continue;
             char *text = write_sample(&s);
             assert_null(read_string(text));
-            expect_error(&s, "", "a mapping");
+            expect_error(&s, "", is_targets ? "a list" : "a mapping");
             free(text);
         }
 }
@@ -556,5 +581,5 @@ int main(void)
         cmocka_unit_test(test_files_that_cannot_be_read),
         cmocka_unit_test(test_the_example_damaged),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, write_authority, remove_authority);
 }
