@@ -16,7 +16,7 @@ setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak chaos interop bench newest lint docs format clean
+.PHONY: help run build test soak chaos interop services bench newest lint docs format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
@@ -48,6 +48,10 @@ interop: ## run other people's WebTransport clients against Sluice: who can do w
 	@$(build) build
 	@sh tests/wire/setup.sh build/wire
 	@build/wire/venv/bin/python tests/interop/run.py $(CLIENTS)
+
+services: ## real services behind Sluice: Redis, PostgreSQL, OpenSSH, mosquitto, nginx, DNS
+	@$(setup) services
+	@$(python) tests/support/run.py services
 
 bench: ## measure Sluice against the front alone (a few minutes; close other programs)
 	@$(setup) bench

@@ -85,6 +85,10 @@ SOAK = [
     Suite("fuzz", "fuzz", "tests/fuzz", "build-fuzz"),
     Suite("container", "pytest", "tests/container"),
 ]
+# Only by name: what make test does not install.
+MORE = [
+    Suite("services", "pytest", "tests/services", "build"),
+]
 
 
 @dataclasses.dataclass
@@ -294,7 +298,8 @@ def prepare_build(folder):
 
 
 def uses_wire(suite):
-    return suite.what in ("tests/wire", "tests/chaos", "tests/interop", "tests/container")
+    return suite.what in ("tests/wire", "tests/chaos", "tests/interop", "tests/services",
+                          "tests/container")
 
 
 def prepare_wire():
@@ -340,11 +345,11 @@ def report(suite, results, seconds):
 
 
 def choose(suites, names):
-    known = [s.name for s in suites]
+    known = [s.name for s in suites + MORE]
     unknown = [n for n in names if n not in known]
     if unknown:
         sys.exit(f"run: there is no suite {', '.join(unknown)}; there are: {', '.join(known)}.")
-    return [s for s in suites if not names or s.name in names]
+    return [s for s in suites + MORE if s.name in names] if names else suites
 
 
 def main():

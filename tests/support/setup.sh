@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|soak|bench|newest|runtime
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|services|soak|bench|newest|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries, and Go for make interop, come from bookworm-backports, which is added with the
@@ -18,6 +18,10 @@ lint_packages=(python3 clang-format)
 test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-venv chromium firefox-esr)
 # Clients that others wrote (Go, Rust: see go_suffices and rust_suffices); one needs a newer Python than Debian 12 has.
 interop_packages=(mmdebstrap)
+# The servers of make services and their own clients. Each test starts its own; Debian's stay down.
+service_packages=(redis-server redis-tools postgresql openssh-server openssh-client mosquitto mosquitto-clients
+    nginx dnsmasq-base curl)
+service_units=(redis-server/redis-server postgresql/postgresql openssh-server/ssh mosquitto/mosquitto nginx/nginx)
 bench_packages=(libcmocka-dev)
 soak_packages=(podman buildah crun runc zstd debootstrap)
 # Running the built programs elsewhere takes the libraries alone (the container image).
@@ -90,7 +94,7 @@ packages_wanted() {
     build) say "${build_packages[@]}" ;;
     bench) say "${build_packages[@]}" "${bench_packages[@]}" ;;
     lint) say "${lint_packages[@]}" ;;
-    test | interop | soak)
+    test | interop | services | soak)
         say "${build_packages[@]}" "${lint_packages[@]}" "${test_packages[@]}"
         node_suffices || say nodejs npm
         case $want in
@@ -98,12 +102,13 @@ packages_wanted() {
             say "${interop_packages[@]}"
             rust_suffices || say rustc-web cargo-web
             ;;
+        services) say "${service_packages[@]}" ;;
         soak) say "${soak_packages[@]}" ;;
         esac
         ;;
     runtime) say "${runtime_packages[@]}" ;;
     newest) say debootstrap git ;;
-    *) fail "unknown target '$want': build, lint, test, interop, soak, bench, newest or runtime." ;;
+    *) fail "unknown target '$want': build, lint, test, interop, services, soak, bench, newest or runtime." ;;
     esac
 }
 
@@ -201,6 +206,27 @@ add_backports() {
     } | as_root tee /etc/apt/sources.list.d/sluice-backports.sources >/dev/null
 }
 
+# Installing a server would start it, and again at each boot. Neither is wanted of those that only tests
+# use. A policy that is there already has its reasons and stays.
+keep_services_down() {
+    local policy=/usr/sbin/policy-rc.d
+    [ ! -e $policy ] || return 0
+    trap 'rm -f "$log"; as_root rm -f '$policy EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+    as_root chmod 755 $policy
+}
+
+# Those that were installed just now: $@.
+disable_services() {
+    local entry
+    command -v systemctl >/dev/null || return 0
+    for entry in "${service_units[@]}"; do
+        case " $* " in
+        *" ${entry%/*} "*) as_root systemctl --quiet disable "${entry#*/}.service" >/dev/null 2>&1 || true ;;
+        esac
+    done
+}
+
 read_system
 [ "$want" != interop ] || go_suffices || { recent_packages+=(golang-go) recent_floor+=(2:1.21); }
 find_missing
@@ -215,6 +241,8 @@ fi
 [ "$codename" != bookworm ] || [ ${#missing_recent[@]} = 0 ] || add_backports
 update_lists
 say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_recent[*]}"
+[ "$want" != services ] || keep_services_down
+installed=("${missing[@]}")
 if [ ${#missing[@]} -gt 0 ]; then
     apt "installing packages failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${missing[@]}"
 fi
@@ -223,6 +251,7 @@ if [ ${#missing_recent[@]} -gt 0 ]; then
     [ "$codename" != bookworm ] || from=(-t bookworm-backports)
     apt "installing ${missing_recent[*]} failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${from[@]}" "${missing_recent[@]}"
 fi
+[ "$want" != services ] || disable_services "${installed[@]}"
 find_missing
 [ $((${#missing[@]} + ${#missing_recent[@]})) = 0 ] ||
     fail "apt succeeded, but these are still missing: ${missing[*]} ${missing_recent[*]}"

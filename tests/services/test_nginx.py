@@ -1,0 +1,65 @@
+"""nginx: it learns the client's address from the PROXY protocol, and serves on a Unix socket."""
+
+import hashlib
+
+import pages
+import pytest
+from servers import program, run
+
+CLIENT = "127.0.0.2"  # which is not where the proxy's connections come from
+
+
+def curl(port, path, *words):
+    return run(program("curl"), "-sS", "--fail", "--noproxy", "*", *words, f"http://127.0.0.1:{port}{path}",
+               text=False)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_access_log_has_the_clients_address(nginx, tunnel, version):
+    way = tunnel(source=CLIENT, addresses=nginx.address, proxy_protocol=version)
+    assert curl(way.port, "/file") == nginx.content
+    seen = nginx.wait_access("GET /file HTTP/1.1")
+    address, port = way.source
+    assert seen[:4] == [address, str(port)] * 2
+    assert seen[4:6] == ["127.0.0.1", str(way.proxy.port)]  # where the client thought to be
+    assert seen[-2:] == ["200", str(len(nginx.content))]
+
+
+def test_each_stream_tells_the_address_of_its_own_client(nginx, bridge, tunnel):
+    sources = ["127.0.0.3", "127.0.0.4"]
+    ways = [tunnel(source=source, addresses=nginx.address, proxy_protocol="v2") for source in sources]
+    for way in ways * 2:
+        number = ways.index(way)
+        curl(way.port, f"/file?{number}", "--range", "0-9")
+        assert nginx.wait_access(f"GET /file?{number} HTTP/1.1")[0] == sources[number]
+
+
+def test_without_the_header_nginx_refuses(nginx, tunnel):
+    """So the tests above see what Sluice has sent."""
+    way = tunnel(addresses=nginx.address)
+    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=52)
+    nginx.wait_log("broken header")
+
+
+def test_program_gets_a_file_from_a_unix_socket(nginx, tunnel):
+    way = tunnel(addresses=nginx.unix_address)
+    assert curl(way.port, "/file") == nginx.content
+    assert nginx.wait_access("GET /file HTTP/1.1")[0] == "unix:"
+
+
+def test_page_gets_a_file_from_a_unix_socket(nginx, bridge, browser):
+    result = pages.run(browser, """
+        const { bytes, writer } = await openStream(session);
+        await writer.write(wire.bytes('GET /file HTTP/1.1\\r\\nHost: service\\r\\nConnection: close\\r\\n\\r\\n'));
+        const head = [];
+        for (let line; (line = await bytes.line()) !== '';) head.push(line);
+        bytes.reader.releaseLock();
+        const rest = await wire.readAll(bytes.readable);
+        const body = new Uint8Array(bytes.have.length + rest.length);
+        body.set(bytes.have);
+        body.set(rest, bytes.have.length);
+        return { status: head[0], length: body.length, hash: await wire.sha256(body) };
+    """, bridge(addresses=nginx.unix_address))
+    assert result == {"status": "HTTP/1.1 200 OK", "length": len(nginx.content),
+                      "hash": hashlib.sha256(nginx.content).hexdigest()}
+    assert nginx.wait_access("GET /file HTTP/1.1")[-2:] == ["200", str(len(nginx.content))]

@@ -1,0 +1,46 @@
+"""PostgreSQL: its own client over the bridge."""
+
+import hashlib
+
+import pytest
+from servers import run
+
+ROWS = 100_000
+EXPECTED = "".join(f"{n}|{hashlib.md5(str(n).encode()).hexdigest()}\n" for n in range(1, ROWS + 1))
+
+
+@pytest.fixture
+def port(postgresql, tunnel):
+    return tunnel(addresses=postgresql.address).port
+
+
+def test_authenticated_query_of_a_hundred_thousand_rows(postgresql, port):
+    rows = postgresql.psql(f"SELECT n, md5(n::text) FROM generate_series(1, {ROWS}) n", port,
+                           PGAPPNAME="bridged")
+    assert rows == EXPECTED
+    postgresql.wait_log(rf"connection authorized: user={postgresql.role} .*application_name=bridged")
+    postgresql.wait_log(rf"bridged LOG:  statement: SELECT n, md5.*{ROWS}")
+
+
+def test_a_hundred_thousand_rows_go_in(postgresql, port):
+    postgresql.psql("CREATE TABLE sums (n integer, sum text)")
+    postgresql.psql(r"\copy sums FROM STDIN WITH (DELIMITER '|')", port, stdin=EXPECTED)
+    assert postgresql.psql("SELECT count(*), count(DISTINCT n), bool_and(sum = md5(n::text)) FROM sums") \
+        == f"{ROWS}|{ROWS}|t\n"
+
+
+def test_wrong_password_is_refused(postgresql, port):
+    postgresql.psql("SELECT 1", port, status=2, PGPASSWORD="wrong")
+    postgresql.wait_log(f'password authentication failed for user "{postgresql.role}"')
+
+
+def test_eight_clients_at_once(postgresql, port):
+    clients, transactions = 8, 25
+    bench, environment = postgresql.tool("pgbench"), postgresql.environment()
+    run(bench, *postgresql.arguments(postgresql.port), "-i", "-q", postgresql.database, env=environment)
+    run(bench, *postgresql.arguments(port), "-c", clients, "-t", transactions, "-n", postgresql.database,
+        env=environment)
+    assert postgresql.psql("SELECT count(*), count(DISTINCT tid) > 1 FROM pgbench_history") \
+        == f"{clients * transactions}|t\n"
+
+
