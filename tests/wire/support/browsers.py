@@ -1,7 +1,6 @@
 """One long-lived headless browser that runs scenarios: an async JavaScript function text in,
 plain data out. The driver is browser/driver.js."""
 
-import functools
 import http.server
 import itertools
 import json
@@ -14,6 +13,7 @@ import tempfile
 import threading
 
 HERE = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "browser"))
+ROOT = os.path.abspath(os.path.join(HERE, "..", "..", ".."))
 MODULES = os.environ.get("NODE_PATH") or os.path.abspath(
     os.path.join(HERE, "..", "..", "..", "build", "wire", "browser", "node_modules"))
 KINDS = ("chromium", "firefox")
@@ -28,12 +28,17 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
+    def translate_path(self, path):
+        # The module for pages, where it stands in the project.
+        self.directory = ROOT if path.startswith("/backends/js/") else HERE
+        return super().translate_path(path)
+
+
 class PageServer:
     """Serves the folder browser/ on http://localhost:PORT, which browsers call secure."""
 
     def __init__(self):
-        self.server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), functools.partial(_Quiet, directory=HERE))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Quiet)
         self.url = f"http://localhost:{self.server.server_address[1]}/page.html"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
