@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/timers.h"
+#include "config/keys.h"
 #include "config/print.h"
 
 enum { READ_BUDGET = 256 * 1024, STAGE_MIN = 256 * 1024 };
@@ -81,6 +82,42 @@ static struct clients_config clients_config_of(const struct config *c, unsigned 
                    [CLIENTS_SESSION] =
                        clients_limit_of(c->client_sessions, c->client_session_rate, workers)},
         .ipv6_prefix = (unsigned)c->client_ipv6_prefix};
+}
+
+/* --- listeners --- */
+
+_Static_assert(INTAKE_LISTENERS == KEY_LISTENERS_MAX, "each has its limits");
+
+/* What is said now of the listener that had this number at the start; of those with the same
+ * address it is the one in the same place. What is not there any more keeps what it had. */
+static const struct config_listener *listener_now(const struct config *c,
+                                                  const struct config *started, size_t number)
+{
+    const char *address = started->listeners[number].address;
+    size_t before = 0;
+
+    for (size_t i = 0; i < number; i++)
+        before += strcmp(started->listeners[i].address, address) == 0;
+    for (size_t i = 0; i < c->listener_count; i++)
+        if (strcmp(c->listeners[i].address, address) == 0 && before-- == 0)
+            return &c->listeners[i];
+    return &started->listeners[number];
+}
+
+static struct intake_limits intake_limits_of(const struct config *c,
+                                             const struct plan_ground *ground)
+{
+    struct intake_limits limits = {
+        .unproven = c->unproven_handshakes,
+        .all = {.connections = ground->max_connections, .handshakes = c->max_handshakes}};
+
+    for (size_t i = 0; i < ground->started->listener_count; i++) {
+        const struct config_listener *l = listener_now(c, ground->started, i);
+        limits.listeners[i] =
+            (struct intake_limit){.connections = share_of(l->max_connections, ground->workers),
+                                  .handshakes = share_of(l->max_handshakes, ground->workers)};
+    }
+    return limits;
 }
 
 /* --- applications --- */
@@ -216,9 +253,11 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
         .lost_code = (uint32_t)r->lost_code};
 }
 
-void plan_init(struct plan *p, const struct config *config, unsigned workers, size_t max_sessions,
+void plan_init(struct plan *p, const struct config *config, const struct plan_ground *ground,
                const struct relay_probe *probe, struct tls_context *tls)
 {
+    unsigned workers = ground->workers;
+
     p->backends = take(config->backend_count, sizeof(p->backends[0]));
     for (size_t i = 0; i < config->backend_count; i++)
         p->backends[i] = (struct worker_backend){
@@ -231,18 +270,16 @@ void plan_init(struct plan *p, const struct config *config, unsigned workers, si
         p->routes[i] = admission_route_of(config, &config->routes[i], workers);
         p->routes[i].relay = &p->relays[i];
     }
-    p->settings =
-        (struct worker_settings){.wt = wt_config_of(config, tls),
-                                 .backends = p->backends,
-                                 .backend_count = config->backend_count,
-                                 .admission = {.routes = p->routes,
-                                               .route_count = config->route_count,
-                                               .max_sessions = max_sessions},
-                                 .handshakes_unproven = (unsigned)config->unproven_handshakes,
-                                 .handshakes_max = (unsigned)config->max_handshakes,
-                                 .drain_timeout_ns = config->drain_timeout,
-                                 .clients = clients_config_of(config, workers),
-                                 .log_level = (enum log_level)config->log_level};
+    p->settings = (struct worker_settings){.wt = wt_config_of(config, tls),
+                                           .backends = p->backends,
+                                           .backend_count = config->backend_count,
+                                           .admission = {.routes = p->routes,
+                                                         .route_count = config->route_count,
+                                                         .max_sessions = ground->max_sessions},
+                                           .intake = intake_limits_of(config, ground),
+                                           .drain_timeout_ns = config->drain_timeout,
+                                           .clients = clients_config_of(config, workers),
+                                           .log_level = (enum log_level)config->log_level};
 }
 
 void plan_worker(const struct plan *p, const struct config *config, unsigned workers,

@@ -23,9 +23,17 @@ struct plan {
     struct relay_route *relays; /* one for each route */
 };
 
-/* max_sessions are those of one worker. probe outlives all workers, plan and config stay in place
- * as long as a worker has the settings. */
-void plan_init(struct plan *p, const struct config *config, unsigned workers, size_t max_sessions,
+/* What the machine has to say about it. */
+struct plan_ground {
+    unsigned workers;
+    size_t max_sessions, max_connections; /* of one worker */
+    /* The configuration of the start, whose listeners are those that there are. */
+    const struct config *started;
+};
+
+/* probe outlives all workers, plan and config stay in place as long as a worker has the settings.
+ */
+void plan_init(struct plan *p, const struct config *config, const struct plan_ground *ground,
                const struct relay_probe *probe, struct tls_context *tls);
 /* What stays as long as a worker is there, but for its addresses, index and endpoint. memory is of
  * all workers together. */

@@ -25,6 +25,10 @@
 /* File descriptors that are not sessions: libraries, listeners, the admin's clients, lookups. */
 enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
 
+/* What a connection with one idle session holds and has promised, and what is kept of the memory
+ * for those who are there (base/budget.h). */
+enum { MEMORY_PER_CONNECTION = 512 * 1024 };
+
 enum { SESSIONS_AUTO_MAX = 100000, ADDRESSES_PER_NAME = 8 };
 
 /* How long a second signal waits for connections to be told before the process ends. */
@@ -202,6 +206,16 @@ static uint64_t memory_of_all(const struct config *config)
     return config->memory ? config->memory : memory_of_machine() / 2;
 }
 
+/* Connections that one worker may have. Each has room for a session then. */
+size_t server_connections_per_worker(const struct server *s, const struct config *config)
+{
+    uint64_t wanted = config->max_connections;
+
+    if (wanted == 0)
+        wanted = memory_of_all(s->config) / MEMORY_PER_CONNECTION;
+    return (size_t)((wanted + s->worker_count - 1) / s->worker_count);
+}
+
 /* --- the workers --- */
 
 static struct endpoint_config endpoint_config_of(const struct server *s)
@@ -235,8 +249,8 @@ static int try_to_bind(const struct packet_address *a)
 
 /* Adds the addresses to listen at. A name may have an address of a family that this machine is
  * without; one that works suffices. */
-static int find_addresses(struct worker_config *to, const char *listen, char *error,
-                          size_t error_size)
+static int find_addresses(struct worker_config *to, uint8_t listener, const char *listen,
+                          char *error, size_t error_size)
 {
     struct packet_address found[ADDRESSES_PER_NAME];
     size_t count = address_resolve(listen, found, ADDRESSES_PER_NAME, error, error_size);
@@ -246,6 +260,7 @@ static int find_addresses(struct worker_config *to, const char *listen, char *er
     for (size_t i = 0; i < count && to->listen_count < WORKER_MAX_ADDRESSES; i++) {
         if (try_to_bind(&found[i]) == 0) {
             to->same_port_as[to->listen_count] = first;
+            to->listener[to->listen_count] = listener;
             to->listen[to->listen_count++] = found[i];
             continue;
         }
@@ -325,7 +340,7 @@ static int start(struct server *s, char *error, size_t error_size)
     s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
     hostport_split(s->config->listeners[0].address, s->host, &ignored);
     for (size_t i = 0; i < s->config->listener_count; i++)
-        if (find_addresses(&wc, s->config->listeners[i].address, error, error_size) < 0)
+        if (find_addresses(&wc, (uint8_t)i, s->config->listeners[i].address, error, error_size) < 0)
             return -1;
     relay_probe_init(&s->probe);
     if (find_secret(s, error, error_size) < 0 || server_make_certificate(s, error, error_size) < 0)

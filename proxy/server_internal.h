@@ -79,6 +79,8 @@ bool server_serves(const struct config *config, char *error, size_t error_size);
 
 /* Sessions that one worker may have. */
 size_t server_sessions_per_worker(const struct server *s, const struct config *config);
+/* Connections that it may have. */
+size_t server_connections_per_worker(const struct server *s, const struct config *config);
 
 /* --- server_reload.c --- */
 

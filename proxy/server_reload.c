@@ -177,8 +177,11 @@ static struct generation *generation_new(const struct server *s, const struct co
     assert(g);
     g->config = config;
     g->owned = owned;
-    plan_init(&g->plan, config, s->worker_count, server_sessions_per_worker(s, config), &s->probe,
-              certificate_context(s->certificate));
+    const struct plan_ground ground = {.workers = s->worker_count,
+                                       .max_sessions = server_sessions_per_worker(s, config),
+                                       .max_connections = server_connections_per_worker(s, config),
+                                       .started = s->config};
+    plan_init(&g->plan, config, &ground, &s->probe, certificate_context(s->certificate));
     return g;
 }
 

@@ -362,7 +362,7 @@ static void configure(struct worker *w)
     (void)good;
     w->config.log.level = settings->log_level;
     clients_configure(w->env.clients, &settings->clients);
-    endpoint_set_handshakes(w->endpoint, settings->handshakes_unproven, settings->handshakes_max);
+    endpoint_set_intake(w->endpoint, &settings->intake);
     wt_host_configure(w->host, &settings->wt);
     reception_configure(w->reception, worker_editions_upstreams(&w->editions),
                         &settings->admission);
@@ -508,7 +508,8 @@ static int open_sockets(struct worker *w, char *error, size_t error_size)
         struct udp_config config = {.bind = w->config.listen[i],
                                     .reuse_port = w->config.count > 1,
                                     .kernel_buffer = w->config.kernel_buffer,
-                                    .no_offload = w->config.no_offload};
+                                    .no_offload = w->config.no_offload,
+                                    .listener = w->config.listener[i]};
         size_t first = w->config.same_port_as[i];
         if (first < i && address_port(&config.bind) == 0)
             address_set_port(&config.bind, address_port(udp_address(w->sockets[first])));
@@ -532,8 +533,7 @@ static int make_parts(struct worker *w, char *error, size_t error_size)
         return -1;
     endpoint.worker = (uint8_t)w->config.index;
     endpoint.workers = w->config.count;
-    endpoint.handshakes_unproven = settings->handshakes_unproven;
-    endpoint.handshakes_max = settings->handshakes_max;
+    endpoint.intake = settings->intake;
     w->endpoint = endpoint_new(&w->env, &endpoint, &endpoint_ops, w);
     w->reception =
         reception_new(&w->env, worker_editions_upstreams(&w->editions), &settings->admission);

@@ -39,7 +39,7 @@ struct worker_settings {
     const struct worker_backend *backends; /* routes name them by their number */
     size_t backend_count;
     struct admission_config admission;
-    unsigned handshakes_unproven, handshakes_max; /* see endpoint.h */
+    struct intake_limits intake; /* by the number of a listener, see worker_config */
     struct clients_config clients;
     uint64_t drain_timeout_ns;
     enum log_level log_level;
@@ -53,6 +53,7 @@ struct worker_config {
     struct packet_address listen[WORKER_MAX_ADDRESSES];
     /* The number of the address whose port this one takes if its own is 0; its own for none. */
     size_t same_port_as[WORKER_MAX_ADDRESSES];
+    uint8_t listener[WORKER_MAX_ADDRESSES]; /* whose address it is: one may have several */
     size_t listen_count;
     size_t kernel_buffer;
     bool no_offload;

@@ -43,6 +43,12 @@ enum fault_reach {
       "there was no memory left for another connection")                                           \
     X(TOO_MANY_HANDSHAKES, "too_many_handshakes", CONNECTION,                                      \
       "the limit of unfinished handshakes is reached")                                             \
+    X(TOO_MANY_CONNECTIONS, "too_many_connections", CONNECTION,                                    \
+      "the limit of connections is reached")                                                       \
+    X(LISTENER_HANDSHAKES, "listener_handshakes", CONNECTION,                                      \
+      "the listener's limit of unfinished handshakes is reached")                                  \
+    X(LISTENER_CONNECTIONS, "listener_connections", CONNECTION,                                    \
+      "the listener's limit of connections is reached")                                            \
     X(CLIENT_CONNECTIONS, "client_connections", CONNECTION,                                        \
       "the client's address has as many connections as one may have")                              \
     X(CLIENT_CONNECTION_RATE, "client_connection_rate", CONNECTION,                                \

@@ -45,6 +45,8 @@ struct config_targets {
 
 struct config_listener {
     const char *address; /* HOST:PORT */
+    /* Of all workers together; 0: no limit of its own. */
+    uint64_t max_connections, max_handshakes;
 };
 
 struct config_certificate {
@@ -136,7 +138,8 @@ struct config {
     const char *secret; /* a file; NULL: one that ends with the program */
 
     uint64_t unproven_handshakes, max_handshakes; /* of each worker */
-    uint64_t max_sessions; /* of all workers together; 0: what file descriptors allow */
+    uint64_t max_connections; /* of all workers together; 0: what memory allows */
+    uint64_t max_sessions;    /* of all workers together; 0: what file descriptors allow */
     struct config_texts trusted_proxies; /* networks */
     /* Of one client address; 0: no limit. */
     uint64_t client_connections, client_connection_rate, client_sessions, client_session_rate;

@@ -168,6 +168,19 @@ const struct key keys[] = {
     {KEY_NUMBER, ALL(max_handshakes), .option = "max-handshakes", .preset = "4096",
      RANGE(1, 1000000),
      .meaning = "Unfinished handshakes in a worker beyond which new clients are refused."},
+    {KEY_NUMBER, ALL(max_connections), .option = "max-connections", .preset = "auto",
+     .word = "auto", RANGE(1, 10000000),
+     .meaning = "Connections at once; one more is refused. 'auto' is one for each 512 KiB of "
+                "'memory', so that there is room for their sessions. Each worker takes its share, "
+                "rounded up."},
+    {KEY_NUMBER, LISTENER(max_connections), .preset = "unlimited", .word = "unlimited",
+     RANGE(1, 10000000),
+     .meaning = "Connections at once of clients that came in here; one more is refused. Each "
+                "worker takes its share, rounded up."},
+    {KEY_NUMBER, LISTENER(max_handshakes), .preset = "unlimited", .word = "unlimited",
+     RANGE(1, 1000000),
+     .meaning = "Unfinished handshakes of clients that came in here; one more is refused. Each "
+                "worker takes its share, rounded up."},
     {KEY_NUMBER, ALL(max_sessions), .option = "max-sessions", .preset = "auto", .word = "auto",
      RANGE(1, 10000000),
      .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "
@@ -336,7 +349,8 @@ _Static_assert(sizeof(keys) / sizeof(keys[0]) <= KEYS_MAX, "make KEYS_MAX larger
 
 const struct key_section key_sections[KEY_PLACES] = {
     [KEY_OF_ALL] = {.meaning = "What holds for the whole program."},
-    [KEY_OF_LISTENER] = {SECTION(listeners, listener_count, config_listener), .max = 32,
+    [KEY_OF_LISTENER] = {SECTION(listeners, listener_count, config_listener),
+                         .max = KEY_LISTENERS_MAX,
                          .meaning = "A list: where clients come in. Without it there is one, "
                                     "with the defaults."},
     [KEY_OF_CERTIFICATE] = {SECTION(certificates, certificate_count, config_certificate),

@@ -79,7 +79,7 @@ extern const struct key keys[];
 extern const size_t key_count;
 extern const struct key_section key_sections[KEY_PLACES];
 
-enum { KEYS_MAX = 128, KEY_LIST_MAX = 256 };
+enum { KEYS_MAX = 128, KEY_LIST_MAX = 256, KEY_LISTENERS_MAX = 32 };
 
 /* The key with this name that may stand at this place; NULL if there is none. */
 const struct key *key_find(enum key_place place, const char *name, size_t len);

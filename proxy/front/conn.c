@@ -285,7 +285,7 @@ static int handshake_completed(ngtcp2_conn *quic, void *user)
     c->hub->env->stats->handshakes_resumed += tls_session_is_resumed(c->tls);
     c->is_secured = true;
     if (conn_is_server(c)) {
-        c->hub->handshaking--;
+        intake_finish_handshake(&c->hub->intake, c->listener);
         enum fault too_much = conn_count_in(c);
         if (too_much != FAULT_NONE) {
             conn_fail(c, too_much, 0x107 /* H3_EXCESSIVE_LOAD */, fault_sentence(too_much));
@@ -459,7 +459,7 @@ void conn_adopt(struct conn *c)
     LIST_INSERT_HEAD(&c->hub->conns, c, entry);
     c->hub->count++;
     if (conn_is_server(c))
-        c->hub->handshaking++;
+        intake_begin(&c->hub->intake, c->listener);
     c->hub->env->stats->connections++;
     ngtcp2_conn_set_tls_native_handle(c->quic, tls_session_native(c->tls));
 }
@@ -551,7 +551,7 @@ void conn_hub_free(struct conn_hub *hub)
 {
     if (!hub)
         return;
-    assert(hub->count == 0 && hub->handshaking == 0);
+    assert(hub->count == 0 && hub->intake.all.connections == 0);
     if (hub->config.is_server)
         endpoint_listen(hub->endpoint, NULL, NULL);
     conn_closing_free_all(hub);

@@ -5,7 +5,7 @@
  * handshakes are unfinished, a client first has to prove that it is where it says, by a token that
  * it gets in a Retry packet and brings back (RFC 9000, section 8.1.2), or that it was given in an
  * earlier connection (section 8.1.3); for that we remember nothing. Beyond a second bound everybody
- * is refused; and so is a client that has, or does, too much already (base/clients).
+ * is refused (intake), and so is a client that has, or does, too much already (base/clients).
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -61,6 +61,7 @@ static struct conn *server_new(struct conn_hub *hub, const ngtcp2_pkt_hd *hd,
     }
     params.stateless_reset_token_present = 1;
     endpoint_reset_token(hub->endpoint, scid.data, scid.datalen, params.stateless_reset_token);
+    c->listener = p->listener;
     /* A ClientHello may take several packets, all under the id that the client made up. */
     endpoint_map(hub->endpoint, &c->peer, hd->dcid.data, hd->dcid.datalen);
     c->tls = tls_session_new(hub->config.tls, conn_tls_asks, c, NULL);
@@ -87,11 +88,12 @@ static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct p
                    uint64_t code, enum fault fault)
 {
     uint8_t out[NGTCP2_MAX_UDP_PAYLOAD_SIZE];
-    char address[HOSTPORT_TEXT_SIZE];
+    char address[HOSTPORT_TEXT_SIZE], local[HOSTPORT_TEXT_SIZE];
 
     hostport_print(address, &p->remote.sa.any);
-    REPORT(hub->env, INFO, "conn.refused", fault, log_text("remote", address), log_text("by", "us"),
-           log_uint("code", code));
+    hostport_print(local, &p->local.sa.any);
+    REPORT(hub->env, INFO, "conn.refused", fault, log_text("remote", address),
+           log_text("local", local), log_text("by", "us"), log_uint("code", code));
     answer(hub, p, out,
            ngtcp2_crypto_write_connection_close(out, sizeof(out), hd->version, &hd->scid, &hd->dcid,
                                                 code, NULL, 0));
@@ -201,19 +203,20 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
     enum fault too_much =
         hub->env->clients ? clients_check(hub->env->clients, &p->remote.sa.any, CLIENTS_CONNECTION)
                           : FAULT_NONE;
+    enum fault too_many = intake_check(&hub->intake, &settings->intake, p->listener);
     if (proof.kind == PROOF_FALSE)
         refuse(hub, &hd, p, NGTCP2_INVALID_TOKEN, FAULT_FALSE_PROOF);
     else if (is_ours && proof.kind != PROOF_RETRY) /* late for a connection that has ended */
         hub->env->stats->packets_dropped++;
     else if (hub->is_stopped)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_DRAINING);
-    else if (!is_proven &&
-             (too_much != FAULT_NONE || hub->handshaking >= settings->handshakes_unproven))
+    else if (!is_proven && (too_much != FAULT_NONE ||
+                            intake_wants_proof(&hub->intake, &settings->intake, p->listener)))
         demand_proof(hub, &hd, p); /* whoever forges an address uses up nobody's share */
     else if (too_much != FAULT_NONE)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, too_much);
-    else if (hub->handshaking >= settings->handshakes_max)
-        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_TOO_MANY_HANDSHAKES);
+    else if (too_many != FAULT_NONE)
+        refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, too_many);
     else
         begin(hub, &hd, &proof, p);
 }

@@ -206,7 +206,9 @@ void conn_finish(struct conn *c)
     LIST_REMOVE(c, entry);
     hub->count--;
     if (conn_is_server(c) && !c->is_secured)
-        hub->handshaking--;
+        intake_finish_handshake(&hub->intake, c->listener);
+    if (conn_is_server(c))
+        intake_end(&hub->intake, c->listener);
     hub->env->stats->connections--;
     turn_untouch(hub->env->turn, &c->flush);
     turn_bury(hub->env->turn, &c->grave, conn_free, c);

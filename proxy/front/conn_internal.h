@@ -86,6 +86,7 @@ struct conn {
     struct endpoint_peer peer;
     struct budget memory;
     struct client *client; /* as which it is counted, once its address is proven; or NULL */
+    uint8_t listener;      /* by which it came in, of a server's */
     struct window window;  /* what the peer may send, on all streams together */
     uint64_t unconsumed;   /* has arrived, but the next hop has not taken it yet */
     uint64_t parked;       /* of that: beyond what the next hop has asked for */
@@ -127,7 +128,7 @@ struct conn_hub {
     bool is_stopped;
     struct conn_list conns;
     size_t count;
-    size_t handshaking; /* of a server: how many are not secured yet */
+    struct intake intake; /* of a server: what of them came in by which listener */
     struct conn_closing_list closing;
     /* of the packet being read; grows with need */
     struct conn_note *notes;

@@ -404,10 +404,9 @@ void endpoint_receive(struct endpoint *e, const struct packet *p)
     }
 }
 
-void endpoint_set_handshakes(struct endpoint *e, unsigned unproven, unsigned max)
+void endpoint_set_intake(struct endpoint *e, const struct intake_limits *limits)
 {
-    e->config.handshakes_unproven = unproven;
-    e->config.handshakes_max = max;
+    e->config.intake = *limits;
 }
 
 const struct endpoint_config *endpoint_settings(const struct endpoint *e)

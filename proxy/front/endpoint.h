@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/env.h"
+#include "front/intake.h"
 #include "front/packet.h"
 
 #define ENDPOINT_CID_LEN         16
@@ -47,9 +48,7 @@ struct endpoint_config {
         reset_key[ENDPOINT_RESET_KEY_LEN]; /* and, to end what an earlier run began, of all runs */
     uint8_t
         token_key[ENDPOINT_TOKEN_KEY_LEN]; /* seals the tokens by which clients prove addresses */
-    /* Unfinished handshakes of a worker's: beyond the first number clients have to prove their
-     * addresses, beyond the second they are refused. */
-    unsigned handshakes_unproven, handshakes_max;
+    struct intake_limits intake;
 };
 
 /* Given by whoever carries the packets. */
@@ -111,8 +110,8 @@ void endpoint_forget(struct endpoint *e, struct endpoint_peer *peer);
 void endpoint_reset_token(const struct endpoint *e, const uint8_t *cid, size_t len,
                           uint8_t token[ENDPOINT_RESET_TOKEN_LEN]);
 
-/* For the handshakes that begin from now on. */
-void endpoint_set_handshakes(struct endpoint *e, unsigned unproven, unsigned max);
+/* For the connections that begin from now on. */
+void endpoint_set_intake(struct endpoint *e, const struct intake_limits *limits);
 const struct endpoint_config *endpoint_settings(const struct endpoint *e);
 
 /* The versions of QUIC that we speak, the best first. */

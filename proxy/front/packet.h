@@ -31,6 +31,7 @@ struct packet {
     size_t len;          /* bytes in all */
     size_t segment_size; /* of each payload but the last; 0 or >= len: there is one */
     uint8_t ecn;
+    uint8_t listener; /* where it came in: the socket's number, see udp.h */
     struct packet_address local;
     struct packet_address remote;
 };

@@ -44,6 +44,7 @@ struct udp {
     struct env *env;
     const struct udp_ops *ops;
     void *user;
+    uint8_t listener;
     uv_poll_t poll;
     int fd;
     int events; /* what poll waits for now */
@@ -125,7 +126,8 @@ static void read_control(struct udp *u, struct msghdr *m, struct packet *p)
 static void deliver(struct udp *u, unsigned i)
 {
     struct msghdr *m = &u->messages[i].msg_hdr;
-    struct packet p = {.data = u->buffers[i], .len = u->messages[i].msg_len};
+    struct packet p = {
+        .data = u->buffers[i], .len = u->messages[i].msg_len, .listener = u->listener};
 
     if (p.len == 0 || (m->msg_flags & MSG_TRUNC) ||
         !packet_address_set(&p.remote, m->msg_name, m->msg_namelen))
@@ -423,6 +425,7 @@ static void set_options(struct udp *u, const struct udp_config *config)
         set_option(u->fd, IPPROTO_UDP, UDP_GRO, 1);
         u->has_gso = set_option(u->fd, IPPROTO_UDP, UDP_SEGMENT, 0);
     }
+    u->listener = config->listener;
 }
 
 static void tell_error(const struct udp_config *config, const char *what, char *error, size_t size)

@@ -26,6 +26,7 @@ struct udp_config {
     size_t kernel_buffer;       /* bytes asked of the kernel each way; 0 leaves its default */
     size_t send_backlog;        /* bytes kept while the kernel has no room; 0 for a default */
     bool no_offload;            /* neither GSO nor GRO, for networks that break them */
+    uint8_t listener;           /* what its packets say of where they came in */
 };
 
 struct udp_ops {

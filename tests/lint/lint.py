@@ -37,7 +37,7 @@ ORDER = {
         ["steering"],
         ["endpoint"],
         ["udp", "tls", "capsule"],
-        ["packet"],
+        ["packet", "intake"],
     ],
     "proxy/back": [
         ["upstream"],

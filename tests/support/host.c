@@ -196,8 +196,8 @@ void host_open(struct host *h, const struct host_config *config, const struct wt
     tls_random(h->env.hash_key, sizeof(h->env.hash_key));
     open_loop(h);
     open_socket(h, config);
-    struct endpoint_config endpoint = {
-        .workers = 1, .handshakes_unproven = 128, .handshakes_max = 4096};
+    struct endpoint_config endpoint = {.workers = 1,
+                                       .intake = {.unproven = 128, .all = {.handshakes = 4096}}};
     tls_random(endpoint.reset_key, sizeof(endpoint.reset_key));
     tls_random(endpoint.token_key, sizeof(endpoint.token_key));
     h->endpoint = endpoint_new(&h->env, &endpoint, &endpoint_ops, h);

@@ -175,7 +175,7 @@ struct world_host *world_host(struct world *w, const char *name)
 {
     struct world_host *h = calloc(1, sizeof(*h));
     struct endpoint_config config = {
-        .server_id = 1, .workers = 1, .handshakes_unproven = 128, .handshakes_max = 4096};
+        .server_id = 1, .workers = 1, .intake = {.unproven = 128, .all = {.handshakes = 4096}}};
     assert(h && w->host_count < HOSTS_MAX);
     h->world = w;
     h->name = name;

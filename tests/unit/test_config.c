@@ -66,6 +66,8 @@ static const struct {
     ROW("udp-buffer", "0", 0, "2G", "1T", "M"),
     ROW("unproven-handshakes", "0", 0, "1000001", "auto"),
     ROW("max-handshakes", "10", 10, "0", "1000001"),
+    ROW("max-connections", "5000", 5000, "0", "unlimited"),
+    ROW("max-connections", "auto", 0, ""),
     ROW("max-sessions", "5000", 5000, "0", "99999999"),
     ROW("max-sessions", "auto", 0, ""),
     ROW("max-streams", "7", 7, "0", "1K"),

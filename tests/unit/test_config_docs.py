@@ -80,7 +80,8 @@ def keys_of(schema):
     sections = {"backends": top["backends"]["additionalProperties"]} | {
         name: top[name]["items"] for name in ("listeners", "certificates", "routes")}
     inside = {name: set(element["properties"]) for name, element in sections.items()}
-    shared = set.union(*inside.values()) - {"max_sessions"}  # that is two keys
+    shared = set.union(*inside.values()) - \
+        {"max_sessions", "max_connections", "max_handshakes"}  # each of these is two keys
     return {f"{section}.{key}" for section, keys in inside.items() for key in keys} | \
         (set(top) - set(sections) - shared)
 

@@ -7,6 +7,10 @@
 
 /* Every value differs from all others and from its default. */
 static const char text[] = "certificates: [{cert: auto}]\n"
+                           "listeners:\n"
+                           "  - {address: ':0', max_connections: 70, max_handshakes: 71}\n"
+                           "  - {address: ':1'}\n"
+                           "  - {address: ':0', max_connections: 72}\n"
                            "backends:\n"
                            "  other: {addresses: unix:/other}\n"
                            "  app:\n"
@@ -50,6 +54,8 @@ static const char text[] = "certificates: [{cert: auto}]\n"
                            "    stall_timeout: 14s\n"
                            "    lost_code: 33\n"
                            "  - {backend: other, path_prefix: /prefix, app_stream_window: 104KiB}\n"
+                           "unproven_handshakes: 73\n"
+                           "max_handshakes: 74\n"
                            "udp_buffer: 105KiB\n"
                            "offload: false\n"
                            "connection_memory: 1106KiB\n"
@@ -78,6 +84,7 @@ static const char text[] = "certificates: [{cert: auto}]\n"
 
 struct world {
     struct config *config;
+    const struct config *started; /* NULL: config */
     struct plan plan;
     struct worker_config worker;
     const struct worker_settings *settings;
@@ -87,7 +94,11 @@ static void begin(struct world *w, unsigned workers)
 {
     static const struct relay_probe probe;
 
-    plan_init(&w->plan, w->config, workers, 51, &probe, NULL);
+    const struct plan_ground ground = {.workers = workers,
+                                       .max_sessions = 51,
+                                       .max_connections = 53,
+                                       .started = w->started ? w->started : w->config};
+    plan_init(&w->plan, w->config, &ground, &probe, NULL);
     plan_worker(&w->plan, w->config, workers, 52, &w->worker);
     w->settings = &w->plan.settings;
 }
@@ -147,6 +158,47 @@ static void test_clients(void **state)
     assert_int_equal(c->drain_timeout_ns, 21 * S);
     /* as much as the largest of the routes lets an application send, and a stream's header */
     assert_int_equal(c->wt.stream_send_limit, 104 * KIB + 64);
+}
+
+static void assert_limit(const struct intake_limit *limit, size_t connections, size_t handshakes)
+{
+    assert_int_equal(limit->connections, connections);
+    assert_int_equal(limit->handshakes, handshakes);
+}
+
+static void test_listeners(void **state)
+{
+    struct world *w = *state;
+    const struct intake_limits *intake = &w->settings->intake;
+
+    assert_int_equal(intake->unproven, 73);
+    assert_limit(&intake->all, 53, 74);
+    assert_limit(&intake->listeners[0], 70, 71);
+    assert_limit(&intake->listeners[1], 0, 0);
+    assert_limit(&intake->listeners[2], 72, 0);
+    plan_fini(&w->plan);
+    begin(w, 4);
+    assert_limit(&intake->all, 53, 74); /* a worker's own already */
+    assert_limit(&intake->listeners[0], 18, 18);
+}
+
+/* A listener is known by its address; of two with the same one by its place among them. */
+static void test_listeners_of_the_start_and_limits_of_now(void **state)
+{
+    struct world *w = *state;
+    struct config_listener listeners[] = {
+        {":1", 1, 2}, {":2", 3, 4}, {":0", 5, 6}, {":0", 7, 8}, {":3", 9, 10}};
+    const struct config started = {.listeners = listeners, .listener_count = 5};
+    const struct intake_limits *intake = &w->settings->intake;
+
+    w->started = &started;
+    plan_fini(&w->plan);
+    begin(w, 1);
+    assert_limit(&intake->listeners[0], 0, 0);
+    assert_limit(&intake->listeners[1], 3, 4); /* not there any more */
+    assert_limit(&intake->listeners[2], 70, 71);
+    assert_limit(&intake->listeners[3], 72, 0);
+    assert_limit(&intake->listeners[4], 9, 10);
 }
 
 static void test_client_addresses(void **state)
@@ -293,6 +345,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_clients),
+        TEST(test_listeners),
+        TEST(test_listeners_of_the_start_and_limits_of_now),
         TEST(test_client_addresses),
         TEST(test_applications),
         TEST(test_a_route),

@@ -134,6 +134,10 @@ class Scene:
         for session in self.sessions:
             session.close()
         self.sessions.clear()
+        self.serves_the_bystander()
+        self.wait_stats(lambda s: all(s[g] == ALONE.get(g, 0) for g in GAUGES))
+
+    def serves_the_bystander(self):
         stream = self.asked.open(data=b"ping", end=True)
         self.asked.datagram(b"ping")
         assert received(self.client, self.session, self.next_id) == b"ping"
@@ -141,7 +145,6 @@ class Scene:
         self.client.wait(lambda: stream.ended)
         assert stream.data == b"pong"
         self.next_id += 4
-        self.wait_stats(lambda s: all(s[g] == ALONE.get(g, 0) for g in GAUGES))
 
     def end(self):
         self.client.close()
