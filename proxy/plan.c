@@ -151,15 +151,19 @@ static struct upstream_probe probe_of(const struct relay_probe *p, const struct 
 
 static struct upstream_config upstream_config_of(const struct relay_probe *p,
                                                  const struct config *c,
-                                                 const struct config_backend *b, unsigned workers)
+                                                 const struct config_backend *b,
+                                                 enum upstream_socket socket, unsigned workers)
 {
+    const struct config_texts *addresses =
+        socket == UPSTREAM_DATAGRAM ? &b->datagrams : &b->addresses;
     /* The scope, sent as one frame, may be several times as long as the request: its path stands in
      * it twice, and invalid bytes grow to three. */
     size_t scope = 4 * c->max_header + 16384;
 
     return (struct upstream_config){.name = b->name,
-                                    .addresses = b->addresses.at,
-                                    .address_count = b->addresses.count,
+                                    .socket = socket,
+                                    .addresses = addresses->at,
+                                    .address_count = addresses->count,
                                     .connect_timeout_ns = b->connect_timeout,
                                     .linger_timeout_ns = b->linger_timeout,
                                     .frame_timeout_ns = FRAME_TIMEOUT,
@@ -180,17 +184,45 @@ static struct upstream_config upstream_config_of(const struct relay_probe *p,
 }
 
 /* What upstream_config_of looks at. */
-static char *identity_of(const struct config *c, size_t i)
+static char *identity_of(const struct config *c, size_t i, enum upstream_socket socket)
 {
     char *text = NULL;
     size_t len;
     FILE *to = open_memstream(&text, &len);
 
     assert(to);
-    fprintf(to, "max_header: %" PRIu64 "\n", c->max_header);
+    fprintf(to, "max_header: %" PRIu64 "\nsocket: %d\n", c->max_header, (int)socket);
     print_backend(c, i, to);
     fclose(to);
     return text;
+}
+
+/* Those of the workers: a bridge has one for streams, one for datagrams, or both. */
+static size_t add_backend(struct plan *p, const struct relay_probe *probe, const struct config *c,
+                          size_t i, enum upstream_socket socket, unsigned workers)
+{
+    const struct config_backend *b = &c->backends[i];
+    size_t place = p->settings.backend_count;
+
+    if ((socket == UPSTREAM_DATAGRAM ? b->datagrams.count : b->addresses.count) == 0)
+        return PLAN_NONE;
+    p->backends[place] =
+        (struct worker_backend){.upstream = upstream_config_of(probe, c, b, socket, workers),
+                                .identity = identity_of(c, i, socket)};
+    p->settings.backend_count++;
+    return place;
+}
+
+static void add_backends(struct plan *p, const struct relay_probe *probe, const struct config *c,
+                         unsigned workers)
+{
+    p->upstreams = take(c->backend_count, sizeof(p->upstreams[0]));
+    p->backends = take(2 * c->backend_count, sizeof(p->backends[0]));
+    for (size_t i = 0; i < c->backend_count; i++) {
+        p->upstreams[i].streams = add_backend(p, probe, c, i, UPSTREAM_STREAM, workers);
+        p->upstreams[i].datagrams = add_backend(p, probe, c, i, UPSTREAM_DATAGRAM, workers);
+    }
+    p->settings.backends = p->backends;
 }
 
 /* --- routes --- */
@@ -210,10 +242,9 @@ static struct relay_headers headers_of(const struct config_headers *add,
 }
 
 static struct admission_route admission_route_of(const struct config *c,
-                                                 const struct config_route *r, unsigned workers)
+                                                 const struct config_route *r,
+                                                 const struct config_backend *b, unsigned workers)
 {
-    const struct config_backend *b = &c->backends[r->backend_index];
-
     return (struct admission_route){
         .name = r->name,
         .entry = (size_t)(r - c->routes),
@@ -231,12 +262,11 @@ static struct admission_route admission_route_of(const struct config *c,
         .affinity = {.by = affinities[b->hash_by], .name = b->hash_name}};
 }
 
-static struct relay_route relay_route_of(const struct config *c, const struct config_route *r)
+static struct relay_route relay_route_of(const struct config *c, const struct config_route *r,
+                                         const struct config_backend *b, size_t upstream)
 {
-    const struct config_backend *b = &c->backends[r->backend_index];
-
     return (struct relay_route){
-        .upstream = r->backend_index,
+        .upstream = upstream,
         .root_path = r->root_path,
         .to_app = headers_of(&r->add_request_headers, &r->strip_request_headers),
         .to_client = headers_of(&r->add_response_headers, &r->strip_response_headers),
@@ -253,33 +283,63 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
         .lost_code = (uint32_t)r->lost_code};
 }
 
+/* The path of a target: its name stands where the route's says {name}. */
+static char *path_of(const struct config_route *r, const struct config_target *target)
+{
+    size_t len = strlen(r->path) - strlen(CONFIG_PATH_NAME);
+    char *path = take(len + strlen(target->name) + 1, 1);
+
+    memcpy(path, r->path, len);
+    memcpy(path + len, target->name, strlen(target->name));
+    return path;
+}
+
+static void add_route(struct plan *p, const struct config *c, const struct config_route *r,
+                      size_t way, unsigned workers)
+{
+    const struct config_backend *b = config_route_way(c, r, way);
+    const struct plan_upstreams *u = &p->upstreams[b - c->backends];
+    size_t place = p->settings.admission.route_count++;
+    struct admission_route *route = &p->routes[place];
+
+    *route = admission_route_of(c, r, b, workers);
+    if (r->targets.count)
+        route->route.path = p->paths[place] = path_of(r, &r->targets.at[way]);
+    if (b->kind == CONFIG_BACKEND_APP) {
+        p->relays[place] = relay_route_of(c, r, b, u->streams);
+        route->relay = &p->relays[place];
+    }
+}
+
+/* Those of one entry stand together: see admission.h. */
+static void add_routes(struct plan *p, const struct config *c, unsigned workers)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < c->route_count; i++)
+        count += config_route_ways(&c->routes[i]);
+    p->routes = take(count, sizeof(p->routes[0]));
+    p->relays = take(count, sizeof(p->relays[0]));
+    p->paths = take(count, sizeof(p->paths[0]));
+    for (size_t i = 0; i < c->route_count; i++)
+        for (size_t way = 0; way < config_route_ways(&c->routes[i]); way++)
+            add_route(p, c, &c->routes[i], way, workers);
+    p->settings.admission.routes = p->routes;
+}
+
 void plan_init(struct plan *p, const struct config *config, const struct plan_ground *ground,
                const struct relay_probe *probe, struct tls_context *tls)
 {
     unsigned workers = ground->workers;
 
-    p->backends = take(config->backend_count, sizeof(p->backends[0]));
-    for (size_t i = 0; i < config->backend_count; i++)
-        p->backends[i] = (struct worker_backend){
-            .upstream = upstream_config_of(probe, config, &config->backends[i], workers),
-            .identity = identity_of(config, i)};
-    p->routes = take(config->route_count, sizeof(p->routes[0]));
-    p->relays = take(config->route_count, sizeof(p->relays[0]));
-    for (size_t i = 0; i < config->route_count; i++) {
-        p->relays[i] = relay_route_of(config, &config->routes[i]);
-        p->routes[i] = admission_route_of(config, &config->routes[i], workers);
-        p->routes[i].relay = &p->relays[i];
-    }
     p->settings = (struct worker_settings){.wt = wt_config_of(config, tls),
-                                           .backends = p->backends,
-                                           .backend_count = config->backend_count,
-                                           .admission = {.routes = p->routes,
-                                                         .route_count = config->route_count,
-                                                         .max_sessions = ground->max_sessions},
+                                           .admission = {.max_sessions = ground->max_sessions},
                                            .intake = intake_limits_of(config, ground),
                                            .drain_timeout_ns = config->drain_timeout,
                                            .clients = clients_config_of(config, workers),
                                            .log_level = (enum log_level)config->log_level};
+    add_backends(p, probe, config, workers);
+    add_routes(p, config, workers);
 }
 
 void plan_worker(const struct plan *p, const struct config *config, unsigned workers,
@@ -310,11 +370,14 @@ void plan_fini(struct plan *p)
     for (size_t i = 0; i < p->settings.admission.route_count; i++) {
         free((struct header *)p->relays[i].to_app.add);
         free((struct header *)p->relays[i].to_client.add);
+        free(p->paths[i]);
     }
     for (size_t i = 0; i < p->settings.backend_count; i++)
         free((char *)p->backends[i].identity);
     free(p->routes);
     free(p->relays);
+    free(p->paths);
     free(p->backends);
+    free(p->upstreams);
     *p = (struct plan){.routes = NULL};
 }

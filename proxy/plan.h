@@ -16,11 +16,21 @@
 
 struct tls_context;
 
+#define PLAN_NONE SIZE_MAX
+
+/* What workers have of a configured backend: which of their backends. */
+struct plan_upstreams {
+    size_t streams, datagrams; /* PLAN_NONE: none */
+};
+
 struct plan {
-    struct worker_settings settings; /* for every worker */
+    struct worker_settings settings;  /* for every worker */
+    struct plan_upstreams *upstreams; /* one for each configured backend */
     struct worker_backend *backends;
-    struct admission_route *routes;
-    struct relay_route *relays; /* one for each route */
+    struct admission_route *routes; /* one for each way of a configured route */
+    /* Likewise: */
+    struct relay_route *relays; /* if it leads to an application */
+    char **paths;               /* of targets; else NULL */
 };
 
 /* What the machine has to say about it. */

@@ -228,7 +228,8 @@ const struct key keys[] = {
     {KEY_SIZE, ROUTE(app_session_window), .shared = true, .option = "app-session-window",
      .preset = "8MiB", RANGE(64 * KIB, GIB),
      .meaning = "Bytes that the application may send ahead of a client, on all streams together: "
-                "the most. It begins with less, as a client does."},
+                "the most. It begins with less, as a client does. Of a bridge: that its services "
+                "may send ahead."},
     {KEY_SIZE, ROUTE(app_stream_window), .shared = true, .option = "app-stream-window",
      .preset = "1MiB", RANGE(16 * KIB, GIB), .meaning = "The same on one stream."},
     {KEY_NUMBER, ROUTE(max_pending_streams), .only = KEY_FOR_APP, .shared = true,
@@ -324,8 +325,8 @@ const struct key keys[] = {
      .option = "stall-timeout", .preset = "30s", RANGE(10 * MS, HOUR),
      .meaning = "For a client to read what the application sent beyond its credit; then the "
                 "session ends."},
-    {KEY_DURATION, BACKEND(linger_timeout), .only = KEY_FOR_APP, .shared = true,
-     .option = "linger-timeout", .preset = "5s", RANGE(10 * MS, HOUR),
+    {KEY_DURATION, BACKEND(linger_timeout), .shared = true, .option = "linger-timeout",
+     .preset = "5s", RANGE(10 * MS, HOUR),
      .meaning = "To read what is left for it after a session's end."},
     {KEY_DURATION, BACKEND(datagram_idle_timeout), .only = KEY_FOR_BRIDGE, .shared = true,
      .option = "datagram-idle-timeout", .preset = "60s", RANGE(100 * MS, HOUR),

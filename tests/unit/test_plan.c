@@ -79,6 +79,25 @@ static const char text[] = "certificates: [{cert: auto}]\n"
                            "client_session_rate: 43\n"
                            "client_ipv6_prefix: 44\n";
 
+/* Likewise. */
+static const char text_of_bridges[] = "certificates: [{cert: auto}]\n"
+                                      "backends:\n"
+                                      "  both:\n"
+                                      "    kind: bridge\n"
+                                      "    addresses: [unix:/a, tcp:b:1]\n"
+                                      "    datagrams: udp:c:2\n"
+                                      "    attempts: 7\n"
+                                      "  dns: {kind: bridge, datagrams: [udp:d:3, udp:e:4]}\n"
+                                      "  app: {addresses: unix:/f, hash_by: path}\n"
+                                      "  redis: {kind: bridge, addresses: tcp:g:5}\n"
+                                      "routes:\n"
+                                      "  - path: /t/{name}\n"
+                                      "    targets: {a: app, b.c: redis, d: app}\n"
+                                      "    hosts: h.example\n"
+                                      "    max_sessions: 12\n"
+                                      "  - {backend: app, path: /app}\n"
+                                      "  - {backend: both}\n";
+
 #define S   UINT64_C(1000000000)
 #define KIB UINT64_C(1024)
 
@@ -103,17 +122,27 @@ static void begin(struct world *w, unsigned workers)
     w->settings = &w->plan.settings;
 }
 
-static int setup(void **state)
+static int setup_with(void **state, const char *from)
 {
     struct world *w = calloc(1, sizeof(*w));
     char error[512];
 
-    w->config = config_text_read(text, strlen(text), error, sizeof(error));
+    w->config = config_text_read(from, strlen(from), error, sizeof(error));
     if (!w->config)
         fail_msg("%s", error);
     begin(w, 1);
     *state = w;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, text);
+}
+
+static int setup_bridges(void **state)
+{
+    return setup_with(state, text_of_bridges);
 }
 
 static int teardown(void **state)
@@ -340,9 +369,61 @@ static void test_checks_addresses(void **state)
                                "unix:PATH or tcp:HOST:PORT");
 }
 
+static void test_addresses_of_bridges(void **state)
+{
+    struct world *w = *state;
+    const struct worker_backend *b = w->settings->backends;
+    char error[256];
+
+    assert_int_equal(w->settings->backend_count, 5);
+    assert_string_equal(b[0].upstream.name, "both");
+    assert_int_equal(b[0].upstream.socket, UPSTREAM_STREAM);
+    assert_int_equal(b[0].upstream.address_count, 2);
+    assert_string_equal(b[0].upstream.addresses[1], "tcp:b:1");
+    assert_string_equal(b[1].upstream.name, "both");
+    assert_int_equal(b[1].upstream.socket, UPSTREAM_DATAGRAM);
+    assert_int_equal(b[1].upstream.address_count, 1);
+    assert_string_equal(b[1].upstream.addresses[0], "udp:c:2");
+    assert_int_equal(b[1].upstream.attempts, 7);
+    assert_string_not_equal(b[0].identity, b[1].identity);
+    assert_string_equal(b[2].upstream.name, "dns");
+    assert_int_equal(b[2].upstream.socket, UPSTREAM_DATAGRAM);
+    assert_int_equal(b[2].upstream.address_count, 2);
+    assert_string_equal(b[3].upstream.name, "app");
+    assert_string_equal(b[4].upstream.name, "redis");
+    assert_true(plan_check(&w->plan, error, sizeof(error)));
+}
+
+static void test_targets_become_routes(void **state)
+{
+    const struct world *w = *state;
+    const struct admission_route *r = w->settings->admission.routes;
+    static const char *const paths[] = {"/t/a", "/t/b.c", "/t/d"};
+
+    assert_int_equal(w->settings->admission.route_count, 5);
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(r[i].route.path, paths[i]);
+        assert_string_equal(r[i].route.hosts[0], "h.example");
+        assert_null(r[i].route.path_prefix);
+        /* They are counted as one, and each has the limit. */
+        assert_string_equal(r[i].name, "t");
+        assert_int_equal(r[i].entry, 0);
+        assert_int_equal(r[i].max_sessions, 12);
+    }
+    assert_int_equal(r[0].relay->upstream, 3);
+    assert_null(r[1].relay);
+    assert_int_equal(r[2].relay->upstream, 3);
+    assert_int_equal(r[2].affinity.by, AFFINITY_PATH);
+    assert_int_equal(r[1].affinity.by, AFFINITY_CLIENT);
+    assert_int_equal(r[3].entry, 1);
+    assert_string_equal(r[3].route.path, "/app");
+    assert_int_equal(r[3].relay->upstream, 3);
+}
+
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define BRIDGES(name) cmocka_unit_test_setup_teardown(name, setup_bridges, teardown)
+#define TEST(name)    cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_clients),
         TEST(test_listeners),
@@ -354,6 +435,8 @@ int main(void)
         TEST(test_workers_share),
         TEST(test_what_makes_a_backend_another_one),
         TEST(test_checks_addresses),
+        BRIDGES(test_addresses_of_bridges),
+        BRIDGES(test_targets_become_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

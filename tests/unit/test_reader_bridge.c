@@ -62,9 +62,6 @@ static const struct {
     /* keys of the other kind */
     {BRIDGE "    max_frame: 1MiB\n",
      "test.yaml:7: backends.app.max_frame: is for backends of kind app; 'app' is of kind bridge"},
-    {BRIDGE "    linger_timeout: 1s\n",
-     "test.yaml:7: backends.app.linger_timeout: is for backends of kind app; 'app' is of kind "
-     "bridge"},
     {CERT ROUTES "backends:\n  app:\n    addresses: unix:/a\n    datagrams: udp:host:53\n",
      "test.yaml:6: backends.app.datagrams: is for backends of kind bridge; 'app' is of kind app"},
     {CERT ROUTES "backends:\n  app:\n    addresses: unix:/a\n    datagram_idle_timeout: 1s\n",
