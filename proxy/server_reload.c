@@ -144,13 +144,6 @@ bool server_serves(const struct config *config, char *error, size_t error_size)
                      config->backends[i].name);
             return false;
         }
-    for (size_t i = 0; i < config->route_count; i++)
-        if (config->routes[i].targets.count) {
-            snprintf(error, error_size,
-                     "route %s: this version reads 'targets', but does not serve them yet",
-                     config->routes[i].name);
-            return false;
-        }
     return true;
 }
 

@@ -71,6 +71,30 @@ routes:
             proxy.wait_log("session.refused", status=status, fault=fault, host=authority)
 
 
+def test_targets_are_chosen_by_the_path(world):
+    apps = {name: world.app(name=f"{name}.sock") for name in ("one", "two")}
+    proxy = world.configured("""
+backends:
+  one: {addresses: 'unix:DIR/one.sock'}
+  two: {addresses: 'unix:DIR/two.sock'}
+routes:
+  - path: /room/{name}
+    targets: {a: one, b.c: two, d: one}
+    max_sessions: 2
+  - {path_prefix: /all, backend: one}
+""", workers=1)
+    with Clients(proxy.port) as clients:
+        for path in ("/room/", "/room", "/room/c", "/room/A", "/room/a/", "/room/a/b", "/room/{name}",
+                     "/room/a%2fb", "/room/one", "/room/../all", "/room/%2e%2e/all", "/room/a%00"):
+            assert clients.ask(path).wait_response() == 404, path
+        for path, app in (("/room/b.c?x=a", "two"), ("/room/%61", "one")):
+            session, _ = clients.opened(apps[app], path)
+            assert session.scope["extensions"]["sluice"]["route"] == "room"
+        # They have one limit together.
+        assert clients.ask("/room/d").wait_response() == 503
+        clients.opened(apps["one"], "/all")
+
+
 def test_origins_are_the_routes_own(world):
     app = world.app()
     proxy = world.configured(ONE_APP + """
