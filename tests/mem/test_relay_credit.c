@@ -1,6 +1,8 @@
 /*
- * What the application asks for with receive_window, and what the client is granted because of it.
+ * What the application asks for with receive_window, and what the client is granted because of it;
+ * and what the application is granted itself.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,12 +111,72 @@ static void the_client_answers_within_the_window(void **state)
     rworld_free(w);
 }
 
+/* Of a stream, or of the session: APP_ANY. */
+static uint64_t limit_of(const struct app_conn *app, uint64_t id)
+{
+    uint64_t limit = id == APP_ANY ? app->scope.session_window : app->scope.stream_window;
+    for (size_t i = 0; i < app->event_count; i++) {
+        const struct message *m = &app->events[i].m;
+        if (m->type == MESSAGE_CREDIT && (m->stream_id.set ? m->stream_id.value : APP_ANY) == id)
+            limit = m->limit.value;
+    }
+    return limit;
+}
+
+/* As much as its credit allows, of one stream with all of these bytes. */
+static void send_what_it_may(struct app_conn *app, uint64_t *sent, uint64_t all)
+{
+    uint64_t stream = limit_of(app, 1), session = limit_of(app, APP_ANY);
+    uint64_t limit = stream < session ? stream : session;
+    while (*sent < all && *sent < limit) {
+        uint64_t len = limit - *sent < 64 * KIB ? limit - *sent : 64 * KIB;
+        len = all - *sent < len ? all - *sent : len;
+        app_stream(app, 1, bytes, len, *sent + len == all);
+        *sent += len;
+    }
+}
+
+/* What the application may at most send ahead of a client that is far away and takes all. */
+static uint64_t most_promised(uint64_t session_memory)
+{
+    const uint64_t all = 24 * MIB;
+    struct rworld_config config = rworld_defaults();
+    config.route.stream_window = config.route.session_window = 8 * MIB;
+    config.route.session_memory = session_memory;
+    struct rworld *w = rworld_new(1, false, &config);
+    world_set_link(w->world, &(struct world_link){.delay_ns = 50 * NS_PER_MS});
+    struct peer_session *client = rworld_connect(w, "/", NULL, 0);
+    until(w, rworld_app(w, 0));
+    struct app_conn *app = rworld_app(w, 0);
+    app_accept(app);
+    until(w, client->responded);
+    uint64_t sent = 0, most = 0, here = 0;
+    until(w, (send_what_it_may(app, &sent, all),
+              here = client->stream_count ? client->streams[0]->len : 0,
+              most = limit_of(app, APP_ANY) - here > most ? limit_of(app, APP_ANY) - here : most,
+              here == all));
+    rworld_free(w);
+    return most;
+}
+
+/* A quarter of it is kept for what has to be done. */
+static void windows_grow_into_the_sessions_memory_only(void **state)
+{
+    (void)state;
+    uint64_t free_to_grow = most_promised(0), bounded = most_promised(512 * KIB);
+    printf("# ahead of the client: %zu KiB; of a session that has 512 KiB: %zu KiB\n",
+           (size_t)(free_to_grow / KIB), (size_t)(bounded / KIB));
+    assert_true(free_to_grow > 384 * KIB);
+    assert_true(bounded <= 384 * KIB);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stuck_streams_under_loss),
         cmocka_unit_test(no_window_is_too_odd),
         cmocka_unit_test(the_client_answers_within_the_window),
+        cmocka_unit_test(windows_grow_into_the_sessions_memory_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <netinet/udp.h>
 #include <unistd.h>
 
 #include "base/turn.h"
@@ -21,7 +22,7 @@
 
 struct node {
     struct udp *udp;
-    size_t payloads, bytes, last_len, wrong;
+    size_t payloads, calls, bytes, last_len, wrong;
     struct packet last;
     bool is_closed;
 };
@@ -37,6 +38,7 @@ static void on_received(void *user, const struct packet *p)
 {
     struct node *n = user;
     size_t step = p->segment_size ? p->segment_size : p->len;
+    n->calls++;
     for (size_t at = 0; at < p->len; at += step) {
         n->last_len = p->len - at < step ? p->len - at : step;
         n->payloads++;
@@ -175,16 +177,38 @@ static void transfer(const char *bind_ip, const char *to_ip, bool offload)
     assert_memory_equal(&a->last.remote, &to, sizeof(to));
 }
 
+/* Whether the kernel joins packets for this socket; false if it never heard of it. */
+static bool is_joining(const struct node *n)
+{
+    int value = 0;
+    socklen_t len = sizeof(value);
+    return getsockopt(udp_fd(n->udp), IPPROTO_UDP, UDP_GRO, &value, &len) == 0 && value;
+}
+
+static bool is_joining_possible(void)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), value = 1;
+    socklen_t len = sizeof(value);
+    bool possible = setsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, len) == 0 &&
+                    getsockopt(fd, IPPROTO_UDP, UDP_GRO, &value, &len) == 0;
+    close(fd);
+    return possible;
+}
+
 static void ipv4_with_offload(void **state)
 {
     (void)state;
     transfer("127.0.0.1", "127.0.0.1", true);
+    assert_true(is_joining(&nodes[1]) == is_joining_possible());
 }
 
+/* Each packet comes by itself, and as it was sent: see transfer(). */
 static void ipv4_without_offload(void **state)
 {
     (void)state;
     transfer("127.0.0.1", "127.0.0.1", false);
+    assert_int_equal(nodes[1].calls, nodes[1].payloads);
+    assert_false(is_joining(&nodes[1]));
 }
 
 static void ipv4_wildcard_answers_from_the_address_asked(void **state)

@@ -105,13 +105,17 @@ def test_the_same_path_and_header_get_the_same_application(world, three, stack):
     by_path = proxy_of(world, three, "--balance", "hash", "--hash-by", "path")
     by_header = proxy_of(world, three, "--balance", "hash", "--hash-by", "header", "--hash-name",
                          "X-Room")
-    for i in range(6):
+    found = {by_path: set(), by_header: set()}
+    for i in range(12):
         one = come(stack, by_path, path=f"/room{i}?a")
         other = come(stack, by_path, path=f"/room{i}?b")
         assert name_of(one) == name_of(other)
+        found[by_path].add(name_of(one))
         one = come(stack, by_header, headers=[(b"x-room", b"%d" % i)])
         other = come(stack, by_header, path="/x", headers=[(b"x-room", b"%d" % i)])
         assert name_of(one) == name_of(other)
+        found[by_header].add(name_of(one))
+    assert all(len(apps) > 1 for apps in found.values())
 
 
 def test_another_address_is_tried_on_refusal(world, three, stack):

@@ -148,14 +148,15 @@ def test_localhost_is_both_loopback_addresses(world):
 # workers
 
 
-def test_both_workers_serve(world):
-    _, proxy = world.start(echo, workers=2)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_all_workers_serve(world, workers):
+    _, proxy = world.start(echo, workers=workers)
     clients = [Client(proxy.port) for _ in range(16)]
     for client in clients:
         session = client.session()
         assert session.wait_response() == 200
         assert echoes(client, session)
-    assert proxy.stats()["workers"] == 2
+    assert proxy.stats()["workers"] == workers
     assert proxy.stats()["sessions"] == 16
     for client in clients:
         client.close()

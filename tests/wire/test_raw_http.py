@@ -15,7 +15,8 @@ GREASE = 0x1F * 7 + 0x21
 
 shared = scene_of_module("--max-header", "4K", "--max-streams", "100")
 scene = cleared("shared")
-shared_hasty = scene_of_module("--settings-timeout", "300ms")
+# The other timeout comes first unless this one is heeded.
+shared_hasty = scene_of_module("--settings-timeout", "300ms", "--idle-timeout", "5s")
 hasty = cleared("shared_hasty")
 
 

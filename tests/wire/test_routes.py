@@ -159,25 +159,30 @@ routes:
         clients.opened(app, "/few")
 
 
+def windows(told):
+    return told["stream_window"], told["session_window"], told["max_pending_streams"]
+
+
 def test_windows_and_timeouts_are_the_routes_own(world):
     app = world.app()
     proxy = world.configured(ONE_APP + """
 accept_timeout: 1h
 app_stream_window: 32KiB
+app_session_window: 96KiB
 max_pending_streams: 5
 routes:
   - {path: /quick, backend: app, accept_timeout: 50ms, app_stream_window: 16KiB,
-     max_pending_streams: 7}
+     app_session_window: 64KiB, max_pending_streams: 7}
   - {backend: app}
 """)
     with Clients(proxy.port) as clients:
         asked = clients.ask("/quick")
         told = app.session().scope["extensions"]["webtransport"]
-        assert (told["stream_window"], told["max_pending_streams"]) == (16384, 7)
+        assert windows(told) == (16384, 65536, 7)
         assert asked.wait_response() == 504
         session, _ = clients.opened(app, "/")
         told = session.scope["extensions"]["webtransport"]
-        assert (told["stream_window"], told["max_pending_streams"]) == (32768, 5)
+        assert windows(told) == (32768, 98304, 5)
 
 
 def test_addresses_of_a_backend_take_turns(world):

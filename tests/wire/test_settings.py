@@ -9,6 +9,7 @@ import pytest
 from support.certificates import write_certificate
 from support.proxy import BINARY, Logged
 from support.quicclient import Client
+from support.rawapp import echo
 
 SERVED = """
 backends: {app: {addresses: 'unix:DIR/app.sock'}}
@@ -106,3 +107,34 @@ routes: [{backend: app, lost_code: 77}]
         client.wait(lambda: asked.closed or client.terminated)
         assert asked.closed[0] == 77
         session.close()
+
+
+def test_windows_are_told_to_clients(world):
+    world.app()
+    proxy = world.configured(SERVED + "connection_window: 96KiB\nstream_window: 48KiB\n")
+    with Client(proxy.port) as client:
+        quic = client.quic  # pylint: disable=protected-access
+        assert quic._remote_max_data == 96 << 10
+        assert quic._remote_max_stream_data_bidi_remote == 48 << 10
+        assert quic._remote_max_stream_data_uni == 48 << 10
+
+
+def test_when_memory_is_used_up_newcomers_are_refused(world):
+    """Each connection takes its windows from it."""
+    app = world.app(echo)
+    proxy = world.configured(SERVED + "memory: 16MiB\n", workers=1)
+    clients = [Client(proxy.port)]
+    session = clients[0].session()
+    assert session.wait_response() == 200
+    while not clients[-1].terminated:
+        clients.append(Client(proxy.port, wait=False))
+        clients[-1].wait(lambda: clients[-1].connected or clients[-1].terminated)
+    stats = proxy.stats()
+    assert stats["memory_connection"] == 1
+    assert stats["memory_bytes"] <= 16 << 20
+    stream = session.open(data=b"still here", end=True)
+    clients[0].wait(lambda: stream.ended)
+    assert stream.data == b"still here"
+    for client in clients:
+        client.close()
+    assert not app.failures
