@@ -127,6 +127,7 @@ def test_when_memory_is_used_up_newcomers_are_refused(world):
     session = clients[0].session()
     assert session.wait_response() == 200
     while not clients[-1].terminated:
+        assert len(clients) < 300
         clients.append(Client(proxy.port, wait=False))
         clients[-1].wait(lambda: clients[-1].connected or clients[-1].terminated)
     stats = proxy.stats()
