@@ -1,54 +1,5 @@
-// What pages need to talk to the services: put before each scenario.
+// What pages need to talk to the services, on the streams of backends/js; put before each scenario.
 'use strict';
-
-// A stream's bytes, in the portions that a protocol wants.
-class Bytes {
-  constructor(readable) {
-    this.readable = readable;
-    this.reader = readable.getReader();
-    this.have = new Uint8Array(0);
-  }
-
-  // False at the end.
-  async more() {
-    const { value, done } = await this.reader.read();
-    if (done) return false;
-    const whole = new Uint8Array(this.have.length + value.length);
-    whole.set(this.have);
-    whole.set(value, this.have.length);
-    this.have = whole;
-    return true;
-  }
-
-  async take(count) {
-    while (this.have.length < count) {
-      if (!await this.more()) throw new Error(`the service ended after ${this.have.length} of ${count} bytes`);
-    }
-    const taken = this.have.slice(0, count);
-    this.have = this.have.slice(count);
-    return taken;
-  }
-
-  // Without its end of line.
-  async line() {
-    let at;
-    while ((at = this.have.indexOf(10)) < 0) {
-      if (!await this.more()) throw new Error('the service ended within a line');
-    }
-    return wire.text(await this.take(at + 1)).replace(/\r?\n$/, '');
-  }
-
-  async toTheEnd() {
-    while (await this.more());
-    return this.have;
-  }
-}
-
-// A stream with both halves at hand.
-async function openStream(session) {
-  const stream = await session.createBidirectionalStream();
-  return { bytes: new Bytes(stream.readable), writer: stream.writable.getWriter() };
-}
 
 // ---- Redis (RESP2) ----
 
@@ -57,8 +8,8 @@ const redis = {
     return `*${words.length}\r\n` + words.map((w) => `$${wire.bytes(w).length}\r\n${w}\r\n`).join('');
   },
 
-  async reply(bytes) {
-    const line = await bytes.line();
+  async reply(stream) {
+    const line = await stream.readLine();
     const rest = line.slice(1);
     switch (line[0]) {
       case '+': return rest;
@@ -66,13 +17,13 @@ const redis = {
       case '-': throw new Error(rest);
       case '$': {
         if (rest === '-1') return null;
-        const text = wire.text(await bytes.take(Number(rest)));
-        await bytes.take(2);
+        const text = wire.text(await stream.readExactly(Number(rest)));
+        await stream.readExactly(2);
         return text;
       }
       case '*': {
         const items = [];
-        for (let i = 0; i < Number(rest); i++) items.push(await redis.reply(bytes));
+        for (let i = 0; i < Number(rest); i++) items.push(await redis.reply(stream));
         return items;
       }
       default: throw new Error(`not Redis: ${line}`);
@@ -121,15 +72,15 @@ const mqtt = {
   },
 
   // The next packet, which must be of this type: {id, topic, payload, body}.
-  async expect(bytes, type) {
-    const [first] = await bytes.take(1);
+  async expect(stream, type) {
+    const [first] = await stream.readExactly(1);
     let length = 0;
     let scale = 1;
     for (let byte = 128; byte & 128; scale *= 128) {
-      [byte] = await bytes.take(1);
+      [byte] = await stream.readExactly(1);
       length += (byte & 127) * scale;
     }
-    const body = await bytes.take(length);
+    const body = await stream.readExactly(length);
     if (first >> 4 !== type) throw new Error(`packet of type ${first >> 4}, expected ${type}`);
     if (type !== mqtt.PUBLISH) return { body, id: body[0] << 8 | body[1] };
     const end = 2 + (body[0] << 8 | body[1]);
@@ -139,9 +90,9 @@ const mqtt = {
 
   // A stream on which the broker has said welcome.
   async open(session, client) {
-    const stream = await openStream(session);
-    await stream.writer.write(mqtt.connect(client));
-    const { body } = await mqtt.expect(stream.bytes, mqtt.CONNACK);
+    const stream = await session.open();
+    await stream.write(mqtt.connect(client));
+    const { body } = await mqtt.expect(stream, mqtt.CONNACK);
     if (body[1] !== 0) throw new Error(`refused with ${body[1]}`);
     return stream;
   },
@@ -183,19 +134,15 @@ const dns = {
 
   // Asks again every second, as datagrams may be lost, until each of {id: [name, type]} is answered.
   async ask(session, questions) {
-    const writer = wire.datagramWriter(session).getWriter();
-    const reader = session.datagrams.readable.getReader();
     const answers = {};
     const missing = () => Object.keys(questions).filter((id) => !(id in answers));
     const send = () => missing().forEach((id) => {
-      writer.write(dns.query(Number(id), ...questions[id])).catch(() => {});
+      session.datagrams.send(dns.query(Number(id), ...questions[id]));
     });
     send();
     const again = setInterval(send, 1000);
     while (missing().length) {
-      const { value, done } = await reader.read();
-      if (done) throw new Error('the session has ended');
-      const answer = dns.parse(value);
+      const answer = dns.parse(await session.datagrams.receive());
       answers[answer.id] = answer;
     }
     clearInterval(again);

@@ -9,30 +9,30 @@ from servers import program, run
 COUNT = 100
 
 SUBSCRIBE = """
-    const { bytes, writer } = await mqtt.open(session, 'subscriber');
-    await writer.write(mqtt.subscribe(1, 'house/+/temperature'));
-    await mqtt.expect(bytes, mqtt.SUBACK);
+    const stream = await mqtt.open(session, 'subscriber');
+    await stream.write(mqtt.subscribe(1, 'house/+/temperature'));
+    await mqtt.expect(stream, mqtt.SUBACK);
     const heard = [];
     while (heard.length < args.count) {
-      const { id, topic, payload } = await mqtt.expect(bytes, mqtt.PUBLISH);
-      await writer.write(mqtt.puback(id));
+      const { id, topic, payload } = await mqtt.expect(stream, mqtt.PUBLISH);
+      await stream.write(mqtt.puback(id));
       heard.push([topic, payload]);
     }
-    await writer.write(mqtt.disconnect());
-    await bytes.toTheEnd(); // the broker ends the connection
+    await stream.write(mqtt.disconnect());
+    await stream.readAll(); // the broker ends the connection
     return heard;
 """
 
 PUBLISH = """
-    const { bytes, writer } = await mqtt.open(session, 'publisher');
+    const stream = await mqtt.open(session, 'publisher');
     for (let i = 0; i < args.count; i++) {
-      await writer.write(mqtt.publish(i + 1, `house/${i % 3}/temperature`, `${i} degrees, ünd ½`));
+      await stream.write(mqtt.publish(i + 1, `house/${i % 3}/temperature`, `${i} degrees, ünd ½`));
     }
     for (let i = 0; i < args.count; i++) {
-      if ((await mqtt.expect(bytes, mqtt.PUBACK)).id !== i + 1) throw new Error('another one');
+      if ((await mqtt.expect(stream, mqtt.PUBACK)).id !== i + 1) throw new Error('another one');
     }
-    await writer.write(mqtt.disconnect());
-    await bytes.toTheEnd();
+    await stream.write(mqtt.disconnect());
+    await stream.readAll();
 """
 
 MESSAGES = [[f"house/{i % 3}/temperature", f"{i} degrees, ünd ½"] for i in range(COUNT)]

@@ -49,15 +49,11 @@ def test_program_gets_a_file_from_a_unix_socket(nginx, tunnel):
 
 def test_page_gets_a_file_from_a_unix_socket(nginx, bridge, browser):
     result = pages.run(browser, """
-        const { bytes, writer } = await openStream(session);
-        await writer.write(wire.bytes('GET /file HTTP/1.1\\r\\nHost: service\\r\\nConnection: close\\r\\n\\r\\n'));
+        const stream = await session.open();
+        await stream.write('GET /file HTTP/1.1\\r\\nHost: service\\r\\nConnection: close\\r\\n\\r\\n');
         const head = [];
-        for (let line; (line = await bytes.line()) !== '';) head.push(line);
-        bytes.reader.releaseLock();
-        const rest = await wire.readAll(bytes.readable);
-        const body = new Uint8Array(bytes.have.length + rest.length);
-        body.set(bytes.have);
-        body.set(rest, bytes.have.length);
+        for (let line; (line = await stream.readLine()) !== '';) head.push(line);
+        const body = await stream.readAll();
         return { status: head[0], length: body.length, hash: await wire.sha256(body) };
     """, bridge(addresses=nginx.unix_address))
     assert result == {"status": "HTTP/1.1 200 OK", "length": len(nginx.content),

@@ -39,13 +39,13 @@ def test_client_forwards_a_connection_to_another_service(openssh, redis, tunnel)
 
 def test_page_reads_the_banner_and_begins_the_key_exchange(openssh, bridge, browser):
     result = pages.run(browser, """
-        const { bytes, writer } = await openStream(session);
-        const banner = await bytes.line();
-        await writer.write(wire.bytes('SSH-2.0-page_1.0\\r\\n'));
+        const stream = await session.open();
+        const banner = await stream.readLine();
+        await stream.write('SSH-2.0-page_1.0\\r\\n');
         // RFC 4253, section 6: length, padding, then the message, of which 20 is SSH_MSG_KEXINIT.
-        const head = await bytes.take(5);
+        const head = (await stream.readExactly(5)).slice();
         const length = new DataView(head.buffer).getUint32(0);
-        const payload = (await bytes.take(length - 1)).slice(0, length - 1 - head[4]);
+        const payload = (await stream.readExactly(length - 1)).slice(0, length - 1 - head[4]);
         const names = new DataView(payload.buffer).getUint32(17);
         return { banner, type: payload[0], algorithms: wire.text(payload.slice(21, 21 + names)) };
     """, bridge(addresses=openssh.address))

@@ -38,17 +38,17 @@ def test_fifty_clients_at_once(redis, tunnel):
 
 def test_page_sends_a_pipeline_of_ten_thousand(redis, bridge, browser):
     result = pages.run(browser, """
-        const { bytes, writer } = await openStream(session);
+        const stream = await session.open();
         let commands = '';
         for (let i = 0; i < args.count; i++) commands += redis.command('SET', `page:${i}`, String(i));
         for (let i = 0; i < args.count; i++) commands += redis.command('GET', `page:${i}`);
-        const written = writer.write(wire.bytes(commands));
+        const written = stream.write(commands);
         const wrong = [];
-        for (let i = 0; i < args.count; i++) if (await redis.reply(bytes) !== 'OK') wrong.push(i);
-        for (let i = 0; i < args.count; i++) if (await redis.reply(bytes) !== String(i)) wrong.push(-i);
+        for (let i = 0; i < args.count; i++) if (await redis.reply(stream) !== 'OK') wrong.push(i);
+        for (let i = 0; i < args.count; i++) if (await redis.reply(stream) !== String(i)) wrong.push(-i);
         await written;
-        await writer.close();
-        return { wrong, rest: (await bytes.toTheEnd()).length };
+        await stream.closeWrite();
+        return { wrong, rest: (await stream.readAll()).length };
     """, bridge(addresses=redis.address), count=MANY)
     assert result == {"wrong": [], "rest": 0}
     assert redis.ask("DBSIZE") == str(MANY)
@@ -58,10 +58,10 @@ def test_page_sends_a_pipeline_of_ten_thousand(redis, bridge, browser):
 def test_page_is_pushed_what_others_publish(redis, bridge, browser):
     count = 100
     page = pages.start(browser, """
-        const { bytes, writer } = await openStream(session);
-        await writer.write(wire.bytes(redis.command('SUBSCRIBE', 'news')));
-        const heard = [await redis.reply(bytes)];
-        while (heard.length <= args.count) heard.push(await redis.reply(bytes));
+        const stream = await session.open();
+        await stream.write(redis.command('SUBSCRIBE', 'news'));
+        const heard = [await redis.reply(stream)];
+        while (heard.length <= args.count) heard.push(await redis.reply(stream));
         return heard;
     """, bridge(addresses=redis.address), count=count)
     until(lambda: redis.subscribers("news") == 1, "the page subscribes")
