@@ -122,7 +122,7 @@ def test_windows_are_told_to_clients(world):
 def test_when_memory_is_used_up_newcomers_are_refused(world):
     """Each connection takes its windows from it."""
     app = world.app(echo)
-    proxy = world.configured(SERVED + "memory: 16MiB\n", workers=1)
+    proxy = world.configured(SERVED + "memory: 16MiB\nmax_connections: 10000\n", workers=1)
     clients = [Client(proxy.port)]
     session = clients[0].session()
     assert session.wait_response() == 200
