@@ -14,3 +14,10 @@ def configuration(targets):
         backends[route["backend"]] = {"kind": "bridge", **keys}
         routes.append(route)
     return f"backends: {json.dumps(backends)}\nroutes: {json.dumps(routes)}\n"
+
+
+def choice(path, **addresses):
+    """For a path of which the last segment is '{name}': {name: address}."""
+    backends = {name: {"kind": "bridge", "addresses": address} for name, address in addresses.items()}
+    routes = [{"path": path, "targets": {name: name for name in addresses}}]
+    return f"backends: {json.dumps(backends)}\nroutes: {json.dumps(routes)}\n"

@@ -251,16 +251,22 @@ class Mosquitto(Server):
 
 
 class Nginx(Server):
-    """At `port` it expects the PROXY protocol's header, at `socket` it does not."""
+    """At `port` it expects the PROXY protocol's header, at `tls_port` TLS after it; at `socket` neither."""
+
+    tls_name = "service.example"
 
     def prepare(self):
+        self.certificate = self.path("cert.pem")
+        run(program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+            "-days", 2, "-subj", f"/CN={self.tls_name}", "-addext", f"subjectAltName=DNS:{self.tls_name}",
+            "-keyout", self.path("key.pem"), "-out", self.certificate)
         os.mkdir(self.path("root"))
         self.content = os.urandom(10_000_000)
         with open(self.path("root/file"), "wb") as file:
             file.write(self.content)
 
     def command(self):
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self.socket = self.path("http.sock")
         me = pwd.getpwuid(os.geteuid()).pw_name
         self.write("nginx.conf", f"""
@@ -273,7 +279,7 @@ class Nginx(Server):
             http {{
                 log_format seen '$remote_addr $remote_port $proxy_protocol_addr $proxy_protocol_port '
                                 '$proxy_protocol_server_addr $proxy_protocol_server_port '
-                                '"$request" $status $body_bytes_sent';
+                                '$ssl_protocol $ssl_server_name "$request" $status $body_bytes_sent';
                 access_log {self.path("access")} seen;
                 client_body_temp_path {self.path("body")};
                 proxy_temp_path {self.path("proxy")};
@@ -281,8 +287,11 @@ class Nginx(Server):
                 uwsgi_temp_path {self.path("uwsgi")};
                 scgi_temp_path {self.path("scgi")};
                 root {self.path("root")};
+                ssl_certificate {self.certificate};
+                ssl_certificate_key {self.path("key.pem")};
                 server {{
                     listen {LOCAL}:{self.port} proxy_protocol;
+                    listen {LOCAL}:{self.tls_port} ssl proxy_protocol;
                     set_real_ip_from {LOCAL};
                     real_ip_header proxy_protocol;
                 }}
@@ -292,6 +301,10 @@ class Nginx(Server):
             }}
         """)
         return [program("nginx"), "-c", self.path("nginx.conf"), "-p", self.folder, "-e", "stderr"]
+
+    @property
+    def tls_address(self):
+        return f"tcp:{LOCAL}:{self.tls_port}"
 
     @property
     def unix_address(self):

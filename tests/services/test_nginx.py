@@ -34,6 +34,26 @@ def test_each_stream_tells_the_address_of_its_own_client(nginx, bridge, tunnel):
         assert nginx.wait_access(f"GET /file?{number} HTTP/1.1")[0] == sources[number]
 
 
+def test_the_header_comes_before_tls(nginx, tunnel):
+    way = tunnel(source=CLIENT, addresses=nginx.tls_address, proxy_protocol="v2", tls=True,
+                 tls_ca=nginx.certificate, tls_name=nginx.tls_name)
+    assert curl(way.port, "/file") == nginx.content
+    seen = nginx.wait_access("GET /file HTTP/1.1")
+    assert (seen[0], seen[1]) == (way.source[0], str(way.source[1]))
+    assert seen[6] in ("TLSv1.2", "TLSv1.3") and seen[7] == nginx.tls_name
+
+
+@pytest.mark.parametrize("wrong", [{"tls_name": "another.example"}, {"tls_ca": None}])
+def test_nothing_is_sent_to_one_with_another_certificate(nginx, tunnel, wrong):
+    keys = {"tls": True, "tls_ca": nginx.certificate, "tls_name": nginx.tls_name, **wrong}
+    way = tunnel(addresses=nginx.tls_address, proxy_protocol="v2",
+                 **{key: value for key, value in keys.items() if value})
+    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=56)
+    assert way.wait_codes() == {6}
+    with open(nginx.path("access"), encoding="utf-8") as file:
+        assert file.read() == ""
+
+
 def test_without_the_header_nginx_refuses(nginx, tunnel):
     """So the tests above see what Sluice has sent."""
     way = tunnel(addresses=nginx.address)

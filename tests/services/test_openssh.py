@@ -3,8 +3,10 @@
 import hashlib
 import os
 
+import bridged
 import pages
 from servers import run
+from support.quicclient import Client
 
 BYTES = 3_000_000
 
@@ -35,6 +37,21 @@ def test_client_forwards_a_connection_to_another_service(openssh, redis, tunnel)
     said = run(*openssh.client(port, "-W", f"127.0.0.1:{redis.port}", ""), input="SET by ssh\r\nQUIT\r\n")
     assert said.split() == ["+OK", "+OK"]
     assert redis.ask("GET", "by") == "ssh"
+
+
+def test_the_path_chooses_among_those_that_are_listed(openssh, redis, world):
+    proxy = world.configured(bridged.choice("/to/{name}", shell=openssh.address, store=redis.address))
+    for name, banner in (("shell", b"SSH-2.0-OpenSSH"), ("store", b"+PONG")):
+        with Client(proxy.port) as client:
+            session = client.session(f"/to/{name}")
+            assert session.wait_response() == 200
+            stream = session.open(data=b"PING\r\n")
+            client.wait(lambda: bytes(stream.data).startswith(banner))
+            session.close()
+            client.wait(lambda: session.ended)
+    with Client(proxy.port) as client:
+        for other in ("none", "", "shell/", "127.0.0.1:22", "..", "%2e%2e", "SHELL"):
+            assert client.session(f"/to/{other}").wait_response() == 404, other
 
 
 def test_page_reads_the_banner_and_begins_the_key_exchange(openssh, bridge, browser):

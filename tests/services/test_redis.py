@@ -36,6 +36,15 @@ def test_fifty_clients_at_once(redis, tunnel):
     assert redis.calls("incr") == MANY
 
 
+def test_client_hears_that_nobody_is_there(redis, tunnel):
+    way = tunnel(addresses=redis.address)
+    assert cli(way.port, "PING") == "PONG"
+    redis.ask("SHUTDOWN", "NOSAVE")
+    redis.process.wait(30)
+    run(program("redis-cli"), "-p", way.port, "PING", status=1)
+    assert way.wait_codes() == {1}
+
+
 def test_page_sends_a_pipeline_of_ten_thousand(redis, bridge, browser):
     result = pages.run(browser, """
         const stream = await session.open();

@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 
+from servers import until
 from support.quicclient import Client, from_wire, to_wire
 
 PIECE = 1 << 16
@@ -161,6 +162,10 @@ class Tunnel:
             if not join.turn(number in ready and wants.get(number, (False,))[0]):
                 self._forget(number, join)
         return not (self.wake.fileno() in ready or client.terminated or self.session.ended)
+
+    def wait_codes(self):
+        """The codes with which Sluice has reset streams, when it has reset one."""
+        return until(lambda: set(self.codes), "a stream is reset")
 
     def _forget(self, number, join):
         del self.joins[number]
