@@ -25,11 +25,23 @@ const struct arguments_option arguments_options[] = {
 };
 const size_t arguments_option_count = sizeof(arguments_options) / sizeof(arguments_options[0]);
 
-enum { OPTIONS_MAX = KEYS_MAX + 8, FIRST_KEY = 256, FIRST_OTHER = FIRST_KEY + KEYS_MAX };
+const struct arguments_option arguments_bridge = {
+    "bridge", "ADDRESS", ARGUMENTS_RUN,
+    "Instead of --app: where a service listens that knows nothing of Sluice. Each stream of a "
+    "client becomes a connection to unix:PATH or tcp:HOST:PORT, datagrams go to udp:HOST:PORT; say "
+    "it once for each. Think of --origin."};
+
+enum {
+    OPTIONS_MAX = KEYS_MAX + 8,
+    FIRST_KEY = 256,
+    FIRST_OTHER = FIRST_KEY + KEYS_MAX,
+    BRIDGE = FIRST_OTHER + 8
+};
 
 struct parse {
     struct draft draft;
-    const struct key *simple; /* of the simple case, given */
+    const char *simple; /* option of the simple case, given */
+    bool has_app, has_bridge;
     enum arguments_wish wish;
 };
 
@@ -37,6 +49,7 @@ static void make_options(struct option options[OPTIONS_MAX])
 {
     size_t count = 0;
 
+    options[count++] = (struct option){arguments_bridge.name, required_argument, NULL, BRIDGE};
     for (size_t i = 0; i < key_count; i++)
         if (keys[i].option)
             options[count++] = (struct option){
@@ -77,14 +90,20 @@ static void *base_of(struct config *c, const struct key *key)
     }
 }
 
-static bool finish_simple(struct draft *d)
+static bool finish_simple(struct parse *p)
 {
+    struct draft *d = &p->draft;
     struct config *c = d->config;
+    const char *name = p->has_bridge ? "bridge" : "app";
 
-    if (c->backend_defaults.addresses.count == 0)
+    if (p->has_app && p->has_bridge)
+        return draft_complain(d, 0, "",
+                              "--bridge does not go with --app: for both there are routes, in a "
+                              "file");
+    if (!p->has_app && !p->has_bridge)
         return draft_complain(d, 0, "",
                               "--app is missing: where does the application listen, unix:PATH or "
-                              "tcp:HOST:PORT?");
+                              "tcp:HOST:PORT? For a service that is none there is --bridge");
     if (!c->certificates[0].cert)
         return draft_complain(d, 0, "",
                               "--cert is missing: give --cert FILE --key FILE, or --cert auto for "
@@ -93,11 +112,11 @@ static bool finish_simple(struct draft *d)
     c->certificate_count = c->backend_count = c->route_count = 1;
     c->backends = config_take(c, sizeof(c->backends[0]));
     c->backends[0] = c->backend_defaults;
-    c->backends[0].name = "app";
+    c->backends[0].name = name;
     c->routes = config_take(c, sizeof(c->routes[0]));
     c->routes[0] = c->route_defaults;
     c->routes[0].name = "default";
-    c->routes[0].backend = "app";
+    c->routes[0].backend = name;
     return true;
 }
 
@@ -107,7 +126,7 @@ static bool finish_file(struct parse *p)
 
     if (p->simple)
         return draft_complain(d, 0, "", "--%s does not go with --config: it stands in the file",
-                              p->simple->option);
+                              p->simple);
     d->config->listeners = NULL;
     d->config->certificates = NULL;
     return reader_read(d);
@@ -124,10 +143,24 @@ static bool take_key(struct parse *p, const struct key *key, const char *text)
     void *base = base_of(c, key);
     draft_note(&p->draft, (char *)base + key->offset, false, 0, label);
     if (is_simple(key))
-        p->simple = key;
+        p->simple = key->option;
+    p->has_app |= key->kind == KEY_APP;
     if (key->kind == KEY_SWITCH)
         text = strcmp(key->preset, "true") == 0 ? "false" : "true";
     return value_set(&p->draft, key, base, text, 0, label);
+}
+
+static bool take_bridge(struct parse *p, const char *text)
+{
+    const char *name = strncmp(text, "udp:", 4) == 0 ? "datagrams" : "addresses";
+    const struct key *key = key_find(KEY_OF_BACKEND, name, strlen(name));
+    struct config_backend *b = &p->draft.config->backend_defaults;
+
+    b->kind = CONFIG_BACKEND_BRIDGE;
+    p->has_bridge = true;
+    p->simple = arguments_bridge.name;
+    draft_note(&p->draft, (char *)b + key->offset, false, 0, "--bridge");
+    return value_set(&p->draft, key, b, text, 0, "--bridge");
 }
 
 static void take_other(struct parse *p, const struct arguments_option *option, const char *text)
@@ -140,6 +173,8 @@ static void take_other(struct parse *p, const struct arguments_option *option, c
 
 static const char *name_of(int found)
 {
+    if (found == BRIDGE)
+        return arguments_bridge.name;
     return found >= FIRST_OTHER ? arguments_options[found - FIRST_OTHER].name
                                 : keys[found - FIRST_KEY].option;
 }
@@ -155,6 +190,8 @@ static bool take(struct parse *p, int found, char **argv)
     if (found == '?')
         return draft_complain(&p->draft, 0, "", "there is no option %.100s",
                               argv[optind > 0 ? optind - 1 : 0]);
+    if (found == BRIDGE)
+        return take_bridge(p, optarg);
     if (found < FIRST_OTHER)
         return take_key(p, &keys[found - FIRST_KEY], optarg);
     take_other(p, &arguments_options[found - FIRST_OTHER], optarg);
@@ -176,7 +213,7 @@ static bool parse(struct parse *p, int argc, char **argv)
             return true;
     if (optind < argc)
         return draft_complain(&p->draft, 0, "", "'%.100s' is not an option", argv[optind]);
-    return (p->draft.file ? finish_file(p) : finish_simple(&p->draft)) && check_together(&p->draft);
+    return (p->draft.file ? finish_file(p) : finish_simple(p)) && check_together(&p->draft);
 }
 
 enum arguments_wish arguments_read(struct config **config, int argc, char **argv, char *error,

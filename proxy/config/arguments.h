@@ -1,6 +1,7 @@
 /*
  * arguments - the command line: a whole configuration for the simple case of one listener, one
- * certificate and one application, or the file to read and what shall stand instead of its words.
+ * certificate and one application or bridge, or the file to read and what shall stand instead of
+ * its words.
  */
 #ifndef CONFIG_ARGUMENTS_H
 #define CONFIG_ARGUMENTS_H

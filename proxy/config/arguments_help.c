@@ -10,10 +10,12 @@
 
 static const char intro[] =
     "Usage: sluice --cert auto|FILE --app unix:PATH|tcp:HOST:PORT [option ...]\n"
+    "       sluice --cert auto|FILE --bridge unix:PATH|tcp:HOST:PORT|udp:HOST:PORT ...\n"
     "       sluice --config FILE [option ...]\n"
     "\n"
     "Sluice is a reverse proxy for WebTransport: it speaks QUIC, TLS and HTTP/3 with\n"
-    "browsers, and hands each session to an application in any language over a socket.\n"
+    "browsers, and hands each session to an application in any language over a socket,\n"
+    "or each of its streams to a service that knows nothing of it.\n"
     "\n"
     "Examples:\n"
     "  Development: a certificate made on the spot, a demo page on http://localhost:8080\n"
@@ -21,7 +23,10 @@ static const char intro[] =
     "\n"
     "  Production: your certificate, four workers, an application on another machine\n"
     "    sluice --listen :443 --cert fullchain.pem --key privkey.pem \\\n"
-    "           --app tcp:10.0.0.5:9000 --workers 4 --admin 127.0.0.1:9090\n";
+    "           --app tcp:10.0.0.5:9000 --workers 4 --admin 127.0.0.1:9090\n"
+    "\n"
+    "  A bridge: pages of one origin talk to Redis, which stays as it is\n"
+    "    sluice --cert auto --bridge tcp:localhost:6379 --origin https://example.org\n";
 
 static const char outro[] =
     "\n"
@@ -56,6 +61,13 @@ static void print_wrapped(FILE *to, const char *text, int indent, int width)
     }
 }
 
+static void print_option(FILE *to, const struct arguments_option *option)
+{
+    fprintf(to, "  --%s%s%s\n", option->name, option->argument ? " " : "",
+            option->argument ? option->argument : "");
+    print_wrapped(to, option->meaning, 8, 84);
+}
+
 static void print_key(FILE *to, const struct key *key)
 {
     char argument[VALUE_TEXT_SIZE];
@@ -82,13 +94,11 @@ void arguments_print_help(FILE *to)
             fprintf(to, "\n%s:\n", heading);
         heading = NULL;
         print_key(to, &keys[i]);
+        if (keys[i].kind == KEY_APP)
+            print_option(to, &arguments_bridge);
     }
     fputs("\nThe configuration file, and instead of running:\n", to);
-    for (size_t i = 0; i < arguments_option_count; i++) {
-        const struct arguments_option *option = &arguments_options[i];
-        fprintf(to, "  --%s%s%s\n", option->name, option->argument ? " " : "",
-                option->argument ? option->argument : "");
-        print_wrapped(to, option->meaning, 8, 84);
-    }
+    for (size_t i = 0; i < arguments_option_count; i++)
+        print_option(to, &arguments_options[i]);
     fputs(outro, to);
 }

@@ -14,5 +14,7 @@ struct arguments_option {
 
 extern const struct arguments_option arguments_options[];
 extern const size_t arguments_option_count;
+/* Adds an address to a backend of kind bridge. */
+extern const struct arguments_option arguments_bridge;
 
 #endif

@@ -172,8 +172,34 @@ static const struct {
     {"--cert c.pem --key k.pem --app tcp:[::1]:9000", ARGUMENTS_RUN, ""},
     {"--cert both.pem --app tcp:localhost:9000", ARGUMENTS_RUN, ""},
     {"", ARGUMENTS_WRONG,
-     "--app is missing: where does the application listen, unix:PATH or "
-     "tcp:HOST:PORT?"},
+     "--app is missing: where does the application listen, unix:PATH or tcp:HOST:PORT? For a "
+     "service that is none there is --bridge"},
+    {"--cert auto --bridge tcp:localhost:6379", ARGUMENTS_RUN, ""},
+    {"--cert auto --bridge unix:/a --bridge udp:[::1]:53 --datagram-idle-timeout 1s", ARGUMENTS_RUN,
+     ""},
+    {"--bridge tcp:localhost:6379", ARGUMENTS_WRONG,
+     "--cert is missing: give --cert FILE --key FILE, or --cert auto for development"},
+    {NEEDED "--bridge tcp:localhost:6379", ARGUMENTS_WRONG,
+     "--bridge does not go with --app: for both there are routes, in a file"},
+    {"--cert auto --bridge localhost:6379", ARGUMENTS_WRONG,
+     "--bridge: expected unix:PATH or tcp:HOST:PORT, got 'localhost:6379'"},
+    {"--cert auto --bridge udp:localhost", ARGUMENTS_WRONG,
+     "--bridge: expected udp:HOST:PORT, got 'udp:localhost'"},
+    {"--cert auto --bridge tcp:a:1 --bridge tcp:a:1", ARGUMENTS_WRONG,
+     "--bridge: 'tcp:a:1' stands here twice"},
+    {"--cert auto --bridge", ARGUMENTS_WRONG, "--bridge needs a value"},
+    {"--cert auto --bridge unix:/a --max-frame 2M", ARGUMENTS_WRONG,
+     "--max-frame: is for backends of kind app; 'bridge' is of kind bridge"},
+    {"--cert auto --bridge unix:/a --accept-timeout 1s", ARGUMENTS_WRONG,
+     "--accept-timeout: is for backends of kind app; 'bridge' is of kind bridge"},
+    {"--cert auto --bridge unix:/a --probe accept", ARGUMENTS_WRONG,
+     "--probe: expected connect, got 'accept': a bridge has no application that could accept a "
+     "session"},
+    {NEEDED "--datagram-idle-timeout 1s", ARGUMENTS_WRONG,
+     "--datagram-idle-timeout: is for backends of kind bridge; 'app' is of kind app"},
+    {"--cert auto --app udp:host:53", ARGUMENTS_WRONG,
+     "--app: expected unix:PATH or tcp:HOST:PORT, got 'udp:host:53', which is for the 'datagrams' "
+     "of a bridge"},
     {"--app unix:/a", ARGUMENTS_WRONG,
      "--cert is missing: give --cert FILE --key FILE, or --cert auto for development"},
     {NEEDED "--key k.pem", ARGUMENTS_WRONG,
@@ -218,6 +244,33 @@ static void test_lines(void **state)
     }
 }
 
+/* One application needs no more words than ever, and a bridge no more than that. */
+static void test_the_simple_case(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(NEEDED "--app tcp:b:1"), ARGUMENTS_RUN);
+    assert_int_equal(config->backend_count, 1);
+    assert_int_equal(config->route_count, 1);
+    assert_string_equal(config->backends[0].name, "app");
+    assert_int_equal(config->backends[0].kind, CONFIG_BACKEND_APP);
+    assert_int_equal(config->backends[0].addresses.count, 2);
+    assert_int_equal(config->backends[0].datagrams.count, 0);
+    assert_string_equal(config->routes[0].name, "default");
+    assert_int_equal(config->routes[0].targets.count, 0);
+    assert_int_equal(config->routes[0].proxy_protocol, CONFIG_PROXY_PROTOCOL_NONE);
+
+    assert_int_equal(parse("--cert auto --bridge udp:c:2 --bridge tcp:d:3"), ARGUMENTS_RUN);
+    assert_int_equal(config->backend_count, 1);
+    assert_string_equal(config->backends[0].name, "bridge");
+    assert_int_equal(config->backends[0].kind, CONFIG_BACKEND_BRIDGE);
+    assert_string_equal(config->backends[0].addresses.at[0], "tcp:d:3");
+    assert_string_equal(config->backends[0].datagrams.at[0], "udp:c:2");
+    assert_int_equal(config->backends[0].datagram_idle_timeout, UINT64_C(60000000000));
+    assert_int_equal(config->backends[0].tls, false);
+    assert_int_equal(config->routes[0].backend_index, 0);
+    assert_string_equal(config->routes[0].name, "default");
+}
+
 static void test_key_may_be_in_the_same_file(void **state)
 {
     (void)state;
@@ -260,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_the_simple_case),
         cmocka_unit_test(test_key_may_be_in_the_same_file),
         cmocka_unit_test(test_keep_alive_comes_before_the_idle_timeout),
         cmocka_unit_test(test_help),

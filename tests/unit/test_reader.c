@@ -512,6 +512,9 @@ static void test_the_command_line_goes_before_the_file(void **state)
     assert_int_equal(read_arguments(&c, "--config", example(), "--app", "unix:/a", NULL),
                      ARGUMENTS_WRONG);
     assert_string_equal(error, "--app does not go with --config: it stands in the file");
+    assert_int_equal(read_arguments(&c, "--bridge", "unix:/a", "--config", example(), NULL),
+                     ARGUMENTS_WRONG);
+    assert_string_equal(error, "--bridge does not go with --config: it stands in the file");
     assert_int_equal(read_arguments(&c, "--config", example(), "--stream-window", "9MiB", NULL),
                      ARGUMENTS_WRONG);
     assert_string_equal(error, "--stream-window: stream_window is larger than connection_window");
