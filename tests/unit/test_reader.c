@@ -490,10 +490,14 @@ static void test_the_example(void **state)
     (void)state;
     assert_int_equal(read_arguments(&c, "--config", example(), NULL), ARGUMENTS_RUN);
     assert_string_equal(error, "");
-    assert_int_equal(c->backend_count, 2);
-    assert_int_equal(c->route_count, 2);
+    assert_int_equal(c->backend_count, 7);
+    assert_int_equal(c->route_count, 6);
     assert_int_equal(c->routes[0].accept_timeout, UINT64_C(10000000000));
     assert_int_equal(c->routes[1].accept_timeout, UINT64_C(5000000000));
+    assert_int_equal(c->backends[3].tls, true);
+    assert_string_equal(c->backends[4].datagrams.at[0], "udp:127.0.0.1:53");
+    assert_int_equal(c->routes[3].targets.count, 2);
+    assert_int_equal(c->routes[3].targets.at[1].backend_index, 6);
     config_free(c);
 }
 
