@@ -29,6 +29,7 @@
 
 struct admission;
 struct admission_edition;
+struct bridge_route;
 struct client;
 struct relay_route;
 struct upstream;
@@ -43,7 +44,9 @@ struct admission_route {
     size_t max_sessions;             /* of this worker; one more gets 503. 0: no limit of its own */
     struct forwarded_rule forwarded; /* whom proxies in front may speak for */
     struct affinity affinity;
+    /* One of them: an application, or services that know nothing of sessions. */
     const struct relay_route *relay;
+    const struct bridge_route *bridge;
 };
 
 struct admission_config {
@@ -52,6 +55,7 @@ struct admission_config {
     const struct admission_route *routes;
     size_t route_count;
     size_t max_sessions; /* of this worker; one more gets 503 */
+    size_t max_sockets;  /* to services, of all its bridges together: see bridge.h */
 };
 
 #define VISIT_ID_SIZE 17

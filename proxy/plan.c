@@ -205,7 +205,7 @@ static size_t add_backend(struct plan *p, const struct relay_probe *probe, const
     size_t place = p->settings.backend_count;
 
     if ((socket == UPSTREAM_DATAGRAM ? b->datagrams.count : b->addresses.count) == 0)
-        return PLAN_NONE;
+        return BRIDGE_NONE;
     p->backends[place] =
         (struct worker_backend){.upstream = upstream_config_of(probe, c, b, socket, workers),
                                 .identity = identity_of(c, i, socket)};
@@ -237,8 +237,10 @@ static struct relay_headers headers_of(const struct config_headers *add,
                                      .name_len = strlen(add->at[i].name),
                                      .value = (const uint8_t *)add->at[i].value,
                                      .value_len = strlen(add->at[i].value)};
-    return (struct relay_headers){
-        .strip = strip->at, .strip_count = strip->count, .add = headers, .add_count = add->count};
+    return (struct relay_headers){.strip = strip ? strip->at : NULL,
+                                  .strip_count = strip ? strip->count : 0,
+                                  .add = headers,
+                                  .add_count = add->count};
 }
 
 static struct admission_route admission_route_of(const struct config *c,
@@ -283,6 +285,31 @@ static struct relay_route relay_route_of(const struct config *c, const struct co
         .lost_code = (uint32_t)r->lost_code};
 }
 
+static const enum bridge_proxy_protocol proxy_protocols[] = {
+    [CONFIG_PROXY_PROTOCOL_NONE] = BRIDGE_PROXY_NONE,
+    [CONFIG_PROXY_PROTOCOL_V1] = BRIDGE_PROXY_V1,
+    [CONFIG_PROXY_PROTOCOL_V2] = BRIDGE_PROXY_V2,
+};
+
+static struct bridge_route bridge_route_of(const struct config *c, const struct config_route *r,
+                                           const struct config_backend *b,
+                                           const struct plan_upstreams *upstreams)
+{
+    const struct relay_headers to_client = headers_of(&r->add_response_headers, NULL);
+
+    return (struct bridge_route){.streams = upstreams->streams,
+                                 .datagrams = upstreams->datagrams,
+                                 .proxy_protocol = proxy_protocols[r->proxy_protocol],
+                                 .to_client = to_client.add,
+                                 .to_client_count = to_client.add_count,
+                                 .stream_window = r->app_stream_window,
+                                 .session_window = r->app_session_window,
+                                 .session_memory = r->session_memory,
+                                 .datagram_queue = c->datagram_queue,
+                                 .datagram_idle_ns = b->datagram_idle_timeout,
+                                 .linger_timeout_ns = b->linger_timeout};
+}
+
 /* The path of a target: its name stands where the route's says {name}. */
 static char *path_of(const struct config_route *r, const struct config_target *target)
 {
@@ -308,6 +335,9 @@ static void add_route(struct plan *p, const struct config *c, const struct confi
     if (b->kind == CONFIG_BACKEND_APP) {
         p->relays[place] = relay_route_of(c, r, b, u->streams);
         route->relay = &p->relays[place];
+    } else {
+        p->bridges[place] = bridge_route_of(c, r, b, u);
+        route->bridge = &p->bridges[place];
     }
 }
 
@@ -320,6 +350,7 @@ static void add_routes(struct plan *p, const struct config *c, unsigned workers)
         count += config_route_ways(&c->routes[i]);
     p->routes = take(count, sizeof(p->routes[0]));
     p->relays = take(count, sizeof(p->relays[0]));
+    p->bridges = take(count, sizeof(p->bridges[0]));
     p->paths = take(count, sizeof(p->paths[0]));
     for (size_t i = 0; i < c->route_count; i++)
         for (size_t way = 0; way < config_route_ways(&c->routes[i]); way++)
@@ -332,12 +363,13 @@ void plan_init(struct plan *p, const struct config *config, const struct plan_gr
 {
     unsigned workers = ground->workers;
 
-    p->settings = (struct worker_settings){.wt = wt_config_of(config, tls),
-                                           .admission = {.max_sessions = ground->max_sessions},
-                                           .intake = intake_limits_of(config, ground),
-                                           .drain_timeout_ns = config->drain_timeout,
-                                           .clients = clients_config_of(config, workers),
-                                           .log_level = (enum log_level)config->log_level};
+    p->settings = (struct worker_settings){
+        .wt = wt_config_of(config, tls),
+        .admission = {.max_sessions = ground->max_sessions, .max_sockets = ground->max_sockets},
+        .intake = intake_limits_of(config, ground),
+        .drain_timeout_ns = config->drain_timeout,
+        .clients = clients_config_of(config, workers),
+        .log_level = (enum log_level)config->log_level};
     add_backends(p, probe, config, workers);
     add_routes(p, config, workers);
 }
@@ -370,12 +402,14 @@ void plan_fini(struct plan *p)
     for (size_t i = 0; i < p->settings.admission.route_count; i++) {
         free((struct header *)p->relays[i].to_app.add);
         free((struct header *)p->relays[i].to_client.add);
+        free((struct header *)p->bridges[i].to_client);
         free(p->paths[i]);
     }
     for (size_t i = 0; i < p->settings.backend_count; i++)
         free((char *)p->backends[i].identity);
     free(p->routes);
     free(p->relays);
+    free(p->bridges);
     free(p->paths);
     free(p->backends);
     free(p->upstreams);

@@ -11,16 +11,15 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "bridge.h"
 #include "relay.h"
 #include "worker.h"
 
 struct tls_context;
 
-#define PLAN_NONE SIZE_MAX
-
 /* What workers have of a configured backend: which of their backends. */
 struct plan_upstreams {
-    size_t streams, datagrams; /* PLAN_NONE: none */
+    size_t streams, datagrams; /* BRIDGE_NONE: none */
 };
 
 struct plan {
@@ -29,14 +28,15 @@ struct plan {
     struct worker_backend *backends;
     struct admission_route *routes; /* one for each way of a configured route */
     /* Likewise: */
-    struct relay_route *relays; /* if it leads to an application */
-    char **paths;               /* of targets; else NULL */
+    struct relay_route *relays;   /* if it leads to an application */
+    struct bridge_route *bridges; /* if it leads to a bridge */
+    char **paths;                 /* of targets; else NULL */
 };
 
 /* What the machine has to say about it. */
 struct plan_ground {
     unsigned workers;
-    size_t max_sessions, max_connections; /* of one worker */
+    size_t max_sessions, max_connections, max_sockets; /* of one worker */
     /* The configuration of the start, whose listeners are those that there are. */
     const struct config *started;
 };

@@ -1,9 +1,10 @@
 /*
- * Requests on their way to relay. Owns admission and relay. Calls wt to refuse.
+ * Requests on their way to relay or bridge. Owns admission and both. Calls wt to refuse.
  */
 #include <assert.h>
 #include <stdlib.h>
 
+#include "bridge.h"
 #include "front/wt.h"
 #include "reception_internal.h"
 #include "relay.h"
@@ -23,7 +24,8 @@ static void requested(void *host_user, struct wt_session *wt, const struct wt_re
     enum fault fault = admission_enter(r->admission, request, &visit);
     const struct admission_route *route = visit.route;
     if (fault == FAULT_NONE) {
-        fault = relay_take(r->relay, wt, request, &visit);
+        fault = route->bridge ? bridge_take(r->bridge, wt, request, &visit)
+                              : relay_take(r->relay, wt, request, &visit);
         if (fault != FAULT_NONE)
             visit_end(&visit);
     }
@@ -52,6 +54,7 @@ struct reception *reception_new(struct env *env, struct upstream *const *upstrea
     assert(r);
     r->admission = admission_new(env, upstreams, config);
     r->relay = relay_new(env);
+    r->bridge = bridge_new(env, config->max_sockets);
     return r;
 }
 
@@ -59,6 +62,7 @@ void reception_configure(struct reception *r, struct upstream *const *upstreams,
                          const struct admission_config *config)
 {
     admission_configure(r->admission, upstreams, config);
+    bridge_set_max_connections(r->bridge, config->max_sockets);
 }
 
 bool reception_uses(const struct reception *r, struct upstream *const *upstreams)
@@ -70,27 +74,31 @@ void reception_drain(struct reception *r, uint64_t time_ns)
 {
     admission_drain(r->admission);
     relay_drain(r->relay, time_ns);
+    bridge_drain(r->bridge, time_ns);
 }
 
 void reception_close_all(struct reception *r)
 {
     admission_drain(r->admission);
     relay_close_all(r->relay);
+    bridge_close_all(r->bridge);
 }
 
 void reception_hurry(struct reception *r)
 {
     relay_hurry(r->relay);
+    bridge_hurry(r->bridge);
 }
 
 size_t reception_count(const struct reception *r)
 {
-    return relay_count(r->relay);
+    return relay_count(r->relay) + bridge_count(r->bridge);
 }
 
 void reception_free(struct reception *r)
 {
     relay_free(r->relay);
+    bridge_free(r->bridge);
     admission_free(r->admission);
     free(r);
 }

@@ -1,7 +1,7 @@
 /*
  * reception - where clients' requests for sessions come in, and who is asked whether any are left.
  *
- * Asks admission, and hands who is admitted to relay. One per worker.
+ * Asks admission, and hands who is admitted to relay or bridge, as the route says. One per worker.
  */
 #ifndef RECEPTION_H
 #define RECEPTION_H

@@ -10,6 +10,7 @@
 struct reception {
     struct admission *admission;
     struct relay *relay;
+    struct bridge *bridge;
 };
 
 #endif

@@ -154,12 +154,27 @@ static uint64_t raise_file_limit(void)
     return limit.rlim_cur;
 }
 
-/* Sessions that one worker may have: each needs a socket to the application. */
+static bool has_bridge(const struct config *config)
+{
+    for (size_t i = 0; i < config->backend_count; i++)
+        if (config->backends[i].kind == CONFIG_BACKEND_BRIDGE)
+            return true;
+    return false;
+}
+
+/* File descriptors for sessions and for what their streams need. */
+static uint64_t files_to_use(const struct server *s, uint64_t *files)
+{
+    uint64_t reserve = FILES_RESERVED + (uint64_t)FILES_PER_WORKER * s->worker_count;
+
+    *files = raise_file_limit();
+    return *files > 2 * reserve ? *files - reserve : *files / 2;
+}
+
+/* Each needs a socket to its application. With bridges half of the files are for those. */
 size_t server_sessions_per_worker(const struct server *s, const struct config *config)
 {
-    uint64_t files = raise_file_limit();
-    uint64_t reserve = FILES_RESERVED + (uint64_t)FILES_PER_WORKER * s->worker_count;
-    uint64_t possible = files > 2 * reserve ? files - reserve : files / 2;
+    uint64_t files, possible = files_to_use(s, &files) / (has_bridge(config) ? 2 : 1);
     uint64_t wanted = config->max_sessions;
 
     if (wanted > possible)
@@ -169,6 +184,13 @@ size_t server_sessions_per_worker(const struct server *s, const struct config *c
     if (wanted == 0)
         wanted = possible < SESSIONS_AUTO_MAX ? possible : SESSIONS_AUTO_MAX;
     return (size_t)((wanted + s->worker_count - 1) / s->worker_count);
+}
+
+size_t server_sockets_per_worker(const struct server *s, const struct config *config)
+{
+    uint64_t files, possible = files_to_use(s, &files);
+
+    return has_bridge(config) ? (size_t)(possible / 2 / s->worker_count) : 0;
 }
 
 static unsigned processors(void)
@@ -489,7 +511,7 @@ int server_run(const struct config *config, int argc, char **argv, const struct 
     s.log_now = *log;
     s.log = &s.log_now;
     init(&s);
-    if (!server_serves(config, error, error_size) || start(&s, error, error_size) < 0) {
+    if (start(&s, error, error_size) < 0) {
         s.code = EXIT_CODE_FAILED;
         for (unsigned i = 0; i < s.started; i++)
             worker_close(s.workers[i]);

@@ -72,13 +72,12 @@ struct server {
     struct tally tally;
 };
 
-/* Whether the program can serve it. False: one sentence in error. */
-bool server_serves(const struct config *config, char *error, size_t error_size);
-
 /* --- server.c --- */
 
 /* Sessions that one worker may have. */
 size_t server_sessions_per_worker(const struct server *s, const struct config *config);
+/* Sockets of bridges that it may have. */
+size_t server_sockets_per_worker(const struct server *s, const struct config *config);
 /* Connections that it may have. */
 size_t server_connections_per_worker(const struct server *s, const struct config *config);
 

@@ -134,25 +134,10 @@ int server_make_certificate(struct server *s, char *error, size_t error_size)
     return 0;
 }
 
-bool server_serves(const struct config *config, char *error, size_t error_size)
-{
-    for (size_t i = 0; i < config->backend_count; i++)
-        if (config->backends[i].kind == CONFIG_BACKEND_BRIDGE) {
-            snprintf(error, error_size,
-                     "backend %s: this version reads backends of kind bridge, but does not serve "
-                     "them yet",
-                     config->backends[i].name);
-            return false;
-        }
-    return true;
-}
-
 bool server_check(const struct config *config, char *error, size_t error_size)
 {
     uint8_t secret[TLS_SECRET_LEN];
 
-    if (!server_serves(config, error, error_size))
-        return false;
     struct certificate *c = load_certificates(config, error, error_size);
 
     certificate_free(c);
@@ -173,6 +158,7 @@ static struct generation *generation_new(const struct server *s, const struct co
     const struct plan_ground ground = {.workers = s->worker_count,
                                        .max_sessions = server_sessions_per_worker(s, config),
                                        .max_connections = server_connections_per_worker(s, config),
+                                       .max_sockets = server_sockets_per_worker(s, config),
                                        .started = s->config};
     plan_init(&g->plan, config, &ground, &s->probe, certificate_context(s->certificate));
     return g;
@@ -292,10 +278,6 @@ static struct generation *read_generation(struct server *s, char *error, size_t 
 
     if (arguments_read(&config, s->argc, s->argv, error, error_size) != ARGUMENTS_RUN)
         return NULL;
-    if (!server_serves(config, error, error_size)) {
-        config_free(config);
-        return NULL;
-    }
     struct generation *g = generation_new(s, config, config);
     if (!plan_check(&g->plan, error, error_size) ||
         !reload_certificates(s, config, error, error_size)) {

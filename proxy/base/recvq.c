@@ -83,6 +83,20 @@ const uint8_t *recvq_peek(const struct recvq *q, size_t *len)
     return c ? c->data + c->begin : NULL;
 }
 
+int recvq_lend(const struct recvq *q, struct iovec *pieces, int max)
+{
+    struct recvq_chunk *c;
+    int count = 0;
+
+    TAILQ_FOREACH (c, &q->chunks, entry) {
+        if (count == max)
+            break;
+        pieces[count++] =
+            (struct iovec){.iov_base = c->data + c->begin, .iov_len = c->end - c->begin};
+    }
+    return count;
+}
+
 void recvq_drop(struct recvq *q, size_t len)
 {
     assert(len <= q->held_bytes);

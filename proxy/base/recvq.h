@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
+#include <sys/uio.h>
 
 struct recvq_chunk;
 
@@ -28,6 +29,8 @@ size_t recvq_held(const struct recvq *q);
 /* Lends the oldest bytes that lie together; *len is 0 when there are none. Valid until the next
  * call that changes the queue. */
 const uint8_t *recvq_peek(const struct recvq *q, size_t *len);
+/* Lends the oldest bytes in up to max pieces, likewise; returns how many. */
+int recvq_lend(const struct recvq *q, struct iovec *pieces, int max);
 /* Lets go of the oldest len bytes. len <= recvq_held(). */
 void recvq_drop(struct recvq *q, size_t len);
 

@@ -211,6 +211,8 @@ void h3_stream_join(struct h3_stream *s, struct h3_lane *l);
 bool h3_stream_is_paid(const struct h3_stream *s);
 void h3_stream_set_user(struct h3_stream *s, void *stream_user);
 size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len);
+/* Bytes that h3_stream_write would take now. */
+size_t h3_stream_room(const struct h3_stream *s);
 void h3_stream_end(struct h3_stream *s);
 /* If the header of a stream of ours is in a packet, the reset waits for its acknowledgement (or
  * three PTO), or the peer could not tell whose stream it was. Code as on the wire. */

@@ -226,6 +226,11 @@ size_t h3_stream_write(struct h3_stream *s, const void *data, size_t len)
     return n;
 }
 
+size_t h3_stream_room(const struct h3_stream *s)
+{
+    return s->send_over || s->fin_wanted || s->reset_wanted ? 0 : sendq_room(&s->out);
+}
+
 void h3_stream_end(struct h3_stream *s)
 {
     if (s->send_over || s->reset_wanted)

@@ -173,6 +173,8 @@ struct wt_stream *wt_stream_open(struct wt_session *s, bool unidirectional, void
 void wt_stream_set_user(struct wt_stream *st, void *stream_user);
 /* Copies in what fits under stream_send_limit; returns how much. 0 after the half has ended. */
 size_t wt_stream_write(struct wt_stream *st, const void *data, size_t len);
+/* Bytes that wt_stream_write would take now. */
+size_t wt_stream_room(const struct wt_stream *st);
 /* Ends the sending half after what was written. */
 void wt_stream_end(struct wt_stream *st);
 /* Gives up the sending half; unsent bytes are lost. Legal after wt_stream_end until all is

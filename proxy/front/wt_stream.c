@@ -242,6 +242,11 @@ size_t wt_stream_write(struct wt_stream *st, const void *data, size_t len)
     return h3_stream_write(st->h3, data, len);
 }
 
+size_t wt_stream_room(const struct wt_stream *st)
+{
+    return h3_stream_room(st->h3);
+}
+
 void wt_stream_end(struct wt_stream *st)
 {
     h3_stream_end(st->h3);

@@ -116,6 +116,7 @@ static void begin(struct world *w, unsigned workers)
     const struct plan_ground ground = {.workers = workers,
                                        .max_sessions = 51,
                                        .max_connections = 53,
+                                       .max_sockets = 54,
                                        .started = w->started ? w->started : w->config};
     plan_init(&w->plan, w->config, &ground, &probe, NULL);
     plan_worker(&w->plan, w->config, workers, 52, &w->worker);

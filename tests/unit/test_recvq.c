@@ -36,6 +36,13 @@ static void test_against_model(void **state)
         assert_true((len > 0) == (end > begin));
         for (size_t i = 0; i < len; i++)
             assert_int_equal(bytes[i], byte_at(begin + i));
+        struct iovec pieces[3];
+        int count = recvq_lend(&q, pieces, 3);
+        uint64_t at = begin;
+        for (int k = 0; k < count; k++)
+            for (size_t i = 0; i < pieces[k].iov_len; i++)
+                assert_int_equal(((uint8_t *)pieces[k].iov_base)[i], byte_at(at++));
+        assert_true(count == 3 || at == end);
     }
     recvq_fini(&q);
     assert_int_equal(held, 3);
