@@ -49,7 +49,7 @@ interop: ## run other people's WebTransport clients against Sluice: who can do w
 	@sh tests/wire/setup.sh build/wire
 	@build/wire/venv/bin/python tests/interop/run.py $(CLIENTS)
 
-services: ## real services behind Sluice: Redis, PostgreSQL, OpenSSH, mosquitto, nginx, DNS
+services: ## real services behind Sluice: Redis, PostgreSQL, OpenSSH, mosquitto, nginx, HAProxy, DNS
 	@$(setup) services
 	@$(python) tests/support/run.py services
 

@@ -62,6 +62,7 @@ postgresql = _service(servers.PostgreSQL)
 openssh = _service(servers.OpenSSH)
 mosquitto = _service(servers.Mosquitto)
 nginx = _service(servers.Nginx)
+haproxy = _service(servers.HAProxy)
 dnsmasq = _service(servers.Dnsmasq)
 
 

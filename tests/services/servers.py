@@ -53,6 +53,10 @@ def run(*command, text=True, status=0, **options):
     return done.stdout
 
 
+def curl(port, path, *words):
+    return run(program("curl"), "-sS", "--fail", "--noproxy", "*", *words, f"http://{LOCAL}:{port}{path}", text=False)
+
+
 class Server:
     user = None  # who runs it, if not we
 
@@ -316,6 +320,27 @@ class Nginx(Server):
             with open(self.path("access"), encoding="utf-8") as file:
                 return next((line.split() for line in file if f'"{request}"' in line), None)
         return until(found, f"nginx logs {request}")
+
+
+class HAProxy(Server):
+    """Expects the PROXY protocol's header, and answers with what it has learnt from it."""
+
+    def command(self):
+        self.port = free_port()
+        learnt = "%[src] %[src_port] %[dst] %[dst_port] %[fc_pp_authority] %[fc_pp_unique_id]"
+        self.write("haproxy.cfg", f"""
+            defaults
+                mode http
+                log stderr format raw daemon
+                log-format "%HU {learnt}"
+                timeout client 30s
+                timeout server 30s
+                timeout connect 30s
+            frontend learnt
+                bind {LOCAL}:{self.port} accept-proxy
+                http-request return status 200 content-type text/plain lf-string "{learnt}"
+        """.replace("\n            ", "\n").rstrip() + "\n")
+        return [program("haproxy"), "-db", "-f", self.path("haproxy.cfg")]
 
 
 class Dnsmasq(Server):

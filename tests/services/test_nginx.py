@@ -4,14 +4,9 @@ import hashlib
 
 import pages
 import pytest
-from servers import program, run
+from servers import curl, program, run
 
 CLIENT = "127.0.0.2"  # which is not where the proxy's connections come from
-
-
-def curl(port, path, *words):
-    return run(program("curl"), "-sS", "--fail", "--noproxy", "*", *words, f"http://127.0.0.1:{port}{path}",
-               text=False)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

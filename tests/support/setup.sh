@@ -20,8 +20,9 @@ test_packages=(clang llvm libcmocka-dev python3-pytest python3-msgpack python3-v
 interop_packages=(mmdebstrap)
 # The servers of make services and their own clients. Each test starts its own; Debian's stay down.
 service_packages=(redis-server redis-tools postgresql openssh-server openssh-client mosquitto mosquitto-clients
-    nginx dnsmasq-base curl openssl)
-service_units=(redis-server/redis-server postgresql/postgresql openssh-server/ssh mosquitto/mosquitto nginx/nginx)
+    nginx haproxy dnsmasq-base curl openssl)
+service_units=(redis-server/redis-server postgresql/postgresql openssh-server/ssh mosquitto/mosquitto nginx/nginx
+    haproxy/haproxy)
 bench_packages=(libcmocka-dev)
 soak_packages=(podman buildah crun runc zstd debootstrap)
 # Running the built programs elsewhere takes the libraries alone (the container image).
