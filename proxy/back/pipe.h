@@ -86,7 +86,8 @@ void pipe_shut(struct pipe *p);
 void pipe_stop(struct pipe *p);
 /* Ends both halves in good order: what was taken is delivered, what still comes is thrown away.
  * finished() follows, not before this returns: when the service has ended its half, or the
- * connection is broken, or after linger_timeout. */
+ * connection is broken, or after linger_timeout. (A Unix service has all by then, so it is over at
+ * once.) */
 void pipe_finish(struct pipe *p);
 /* At once. What was taken is delivered, unless the service has written or writes something that was
  * not read: then it gets a reset instead. */

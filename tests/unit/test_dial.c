@@ -155,8 +155,9 @@ static void addresses_are_understood_or_explained(void **state)
 {
     struct world *w = *state;
     const char *bad[] = {
-        "",           "/run/app.sock", "unix:",     "tcp:",        "tcp:host",   "tcp::80",
-        "tcp:host:0", "tcp:host:http", "tcp:::1:8", "tcp:h:65536", "http://x:80"};
+        "",           "/run/app.sock", "unix:",     "tcp:",        "tcp:host",    "tcp::80",
+        "tcp:host:0", "tcp:host:http", "tcp:::1:8", "tcp:h:65536", "http://x:80", "udp:",
+        "udp:host",   "udp::53",       "udp:::1:53"};
     char longest[200] = "unix:";
     memset(longest + 5, 'p', 108);
     const char *error = NULL;
@@ -166,11 +167,14 @@ static void addresses_are_understood_or_explained(void **state)
         assert_false(world_target(w, bad[i], &error));
         assert_non_null(error);
     }
-    const char *good[] = {"tcp:[::1]:80", "tcp:example.org:8000", "unix:x", "tcp:127.0.0.1:1"};
+    const char *good[] = {"tcp:[::1]:80",    "tcp:example.org:8000", "unix:x",
+                          "tcp:127.0.0.1:1", "udp:[::1]:53",         "udp:example.org:53"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         assert_true(world_target(w, good[i], &error));
-        bool is_name = strcmp(good[i], "tcp:example.org:8000") == 0;
+        bool is_name = strstr(good[i], "example.org") != NULL;
         assert_int_equal(w->target.len == 0, is_name);
+        assert_int_equal(w->target.type,
+                         good[i][0] == 'u' && good[i][1] == 'd' ? SOCK_DGRAM : SOCK_STREAM);
     }
 }
 
