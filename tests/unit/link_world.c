@@ -5,6 +5,7 @@
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -167,6 +168,17 @@ int world_teardown(void **state)
     rmdir(w->dir);
     free(w);
     return 0;
+}
+
+size_t world_descriptors(void)
+{
+    size_t count = 0;
+    DIR *d = opendir("/proc/self/fd");
+    assert_non_null(d);
+    while (readdir(d))
+        count++;
+    closedir(d);
+    return count;
 }
 
 /* --- the application's end --- */

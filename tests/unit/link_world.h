@@ -58,6 +58,9 @@ struct link *world_open(struct world *w, const struct link_ops *ops, void *user)
 /* One pass of the loop, what is due, and the end of the turn. */
 void world_step(struct world *w);
 
+/* That this process has open. */
+size_t world_descriptors(void);
+
 /* Runs the loop until the condition holds. */
 #define until(w, condition)                                                                        \
     do {                                                                                           \

@@ -4,7 +4,6 @@
 #include "cmocka_all.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -134,17 +133,6 @@ static void meet(struct scene *s)
 }
 
 /* --- the scene --- */
-
-static size_t descriptors(void)
-{
-    size_t count = 0;
-    DIR *d = opendir("/proc/self/fd");
-    assert_non_null(d);
-    while (readdir(d))
-        count++;
-    closedir(d);
-    return count;
-}
 
 static int setup(void **state)
 {
@@ -310,17 +298,17 @@ static void what_cannot_be_opened_is_told(void **state)
     struct scene *s = *state;
     const char *why = NULL;
     int error = 0;
-    size_t before = descriptors();
+    size_t before = world_descriptors();
     assert_true(world_target(s->w, "udp:255.255.255.255:9", &why));
     assert_null(dgram_open(&s->shared, &s->w->target, &ops, s, &error));
     assert_true(error == EACCES || error == ENETUNREACH); /* without a default route */
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(world_descriptors(), before);
 }
 
 static void it_may_be_closed_at_every_moment(void **state)
 {
     struct scene *s = *state;
-    size_t before = descriptors();
+    size_t before = world_descriptors();
     bind_service(s, false);
     open_dgram(s);
     dgram_close(s->dgram); /* before anything */
@@ -347,7 +335,7 @@ static void it_may_be_closed_at_every_moment(void **state)
     s->dgram = NULL;
     world_step(s->w);
     assert_int_equal(s->failed, 1);
-    assert_int_equal(descriptors(), before);
+    assert_int_equal(world_descriptors(), before);
 }
 
 int main(void)
