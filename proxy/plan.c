@@ -149,6 +149,14 @@ static struct upstream_probe probe_of(const struct relay_probe *p, const struct 
                                    .farewell_len = p->farewell_len};
 }
 
+/* NULL: plain bytes, as all datagrams are. */
+static struct pipe_tls *tls_of(const struct config_backend *b, enum upstream_socket socket)
+{
+    const struct pipe_tls_config config = {.ca = b->tls_ca, .name = b->tls_name};
+
+    return b->tls && socket == UPSTREAM_STREAM ? pipe_tls_new(&config) : NULL;
+}
+
 static struct upstream_config upstream_config_of(const struct relay_probe *p,
                                                  const struct config *c,
                                                  const struct config_backend *b,
@@ -164,6 +172,7 @@ static struct upstream_config upstream_config_of(const struct relay_probe *p,
                                     .socket = socket,
                                     .addresses = addresses->at,
                                     .address_count = addresses->count,
+                                    .tls = tls_of(b, socket),
                                     .connect_timeout_ns = b->connect_timeout,
                                     .linger_timeout_ns = b->linger_timeout,
                                     .frame_timeout_ns = FRAME_TIMEOUT,
@@ -184,14 +193,15 @@ static struct upstream_config upstream_config_of(const struct relay_probe *p,
 }
 
 /* What upstream_config_of looks at. */
-static char *identity_of(const struct config *c, size_t i, enum upstream_socket socket)
+static char *identity_of(const struct config *c, size_t i, const struct upstream_config *upstream)
 {
     char *text = NULL;
     size_t len;
     FILE *to = open_memstream(&text, &len);
 
     assert(to);
-    fprintf(to, "max_header: %" PRIu64 "\nsocket: %d\n", c->max_header, (int)socket);
+    fprintf(to, "max_header: %" PRIu64 "\nsocket: %d\ntls_ca: %s\n", c->max_header,
+            (int)upstream->socket, upstream->tls ? pipe_tls_digest(upstream->tls) : "");
     print_backend(c, i, to);
     fclose(to);
     return text;
@@ -206,9 +216,8 @@ static size_t add_backend(struct plan *p, const struct relay_probe *probe, const
 
     if ((socket == UPSTREAM_DATAGRAM ? b->datagrams.count : b->addresses.count) == 0)
         return BRIDGE_NONE;
-    p->backends[place] =
-        (struct worker_backend){.upstream = upstream_config_of(probe, c, b, socket, workers),
-                                .identity = identity_of(c, i, socket)};
+    p->backends[place].upstream = upstream_config_of(probe, c, b, socket, workers);
+    p->backends[place].identity = identity_of(c, i, &p->backends[place].upstream);
     p->settings.backend_count++;
     return place;
 }
@@ -391,7 +400,7 @@ bool plan_check(const struct plan *p, char *error, size_t error_size)
         const char *why = "";
         if (upstream_check(upstream, &why))
             continue;
-        snprintf(error, error_size, "the addresses of backend %s: %s", upstream->name, why);
+        snprintf(error, error_size, "backend %s: %s", upstream->name, why);
         return false;
     }
     return true;
@@ -405,8 +414,10 @@ void plan_fini(struct plan *p)
         free((struct header *)p->bridges[i].to_client);
         free(p->paths[i]);
     }
-    for (size_t i = 0; i < p->settings.backend_count; i++)
+    for (size_t i = 0; i < p->settings.backend_count; i++) {
         free((char *)p->backends[i].identity);
+        pipe_tls_free(p->backends[i].upstream.tls);
+    }
     free(p->routes);
     free(p->relays);
     free(p->bridges);

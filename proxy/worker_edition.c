@@ -91,8 +91,7 @@ bool worker_editions_begin(struct worker_editions *e, const struct worker_settin
         if (!use)
             use = make_backend(e, backend, &why);
         if (!use) {
-            snprintf(error, error_size, "the addresses of backend %s: %s", backend->upstream.name,
-                     why);
+            snprintf(error, error_size, "backend %s: %s", backend->upstream.name, why);
             free_edition(edition);
             return false;
         }

@@ -43,7 +43,26 @@ static bool plain_shut(struct pipe *p)
     return true;
 }
 
-static const struct pipe_layer plain = {plain_open, plain_read, plain_write, plain_shut};
+static bool plain_holds(const struct pipe *p)
+{
+    (void)p;
+    return false;
+}
+
+static void plain_free(struct pipe *p)
+{
+    (void)p;
+}
+
+static const struct pipe_layer plain_layer = {
+    .doing = "connect to",
+    .open = plain_open,
+    .read = plain_read,
+    .holds = plain_holds,
+    .write = plain_write,
+    .shut = plain_shut,
+    .free = plain_free,
+};
 
 /* --- the end --- */
 
@@ -64,6 +83,7 @@ static void close_with(struct pipe *p, void (*close_sock)(struct sock *s))
     if (p->sock)
         close_sock(p->sock);
     p->sock = NULL;
+    p->layer->free(p);
     p->state = PIPE_CLOSED;
     timer_stop(env->timers, &p->deadline);
     turn_untouch(env->turn, &p->flush);
@@ -90,11 +110,23 @@ static void fail(struct pipe *p, const struct pipe_end *end)
 
 static void fail_opening(struct pipe *p, enum fault fault, int error, const char *why)
 {
-    snprintf(p->text, sizeof p->text, "%s: %s", p->target->address, why);
+    snprintf(p->text, sizeof p->text, "%s %s: %s", p->layer->doing, p->target->address, why);
     fail(p, &(struct pipe_end){fault, error, p->text});
 }
 
 /* --- what is waited for --- */
+
+/* The socket says nothing of what the layer holds: the clock does. */
+static void see_to_held(struct pipe *p)
+{
+    struct timers *timers = p->shared->env->timers;
+    if (p->state != PIPE_OPEN)
+        return;
+    if (p->want_read && !p->read_over && p->layer->holds(p))
+        timer_set(timers, &p->deadline, timers_now(timers));
+    else
+        timer_stop(timers, &p->deadline);
+}
 
 static void want(struct pipe *p)
 {
@@ -105,6 +137,7 @@ static void want(struct pipe *p)
                   (p->want_write && !p->write_over) || p->shutting);
     else if (p->state == PIPE_FINISHING)
         sock_want(p->sock, !p->read_over, p->shutting);
+    see_to_held(p);
 }
 
 void pipe_want(struct pipe *p, bool read, bool write)
@@ -124,6 +157,8 @@ static bool is_for_now(ssize_t n)
 static ssize_t read_some(struct pipe *p, void *to, size_t room)
 {
     ssize_t n = p->layer->read(p, to, room);
+    if (n > 0)
+        see_to_held(p);
     if (n > 0 || is_for_now(n))
         return n;
     if (n < 0)
@@ -349,10 +384,18 @@ static void dial_failed(void *user, enum fault fault, int error, const char *tex
 
 static const struct dial_ops dialing_ops = {dial_connected, dial_failed};
 
+static void tell_held(struct pipe *p)
+{
+    p->ops->readable(p->user);
+    see_to_held(p);
+}
+
 static void deadline_fired(void *owner)
 {
     struct pipe *p = owner;
-    if (p->state == PIPE_OPENING)
+    if (p->state == PIPE_OPEN)
+        tell_held(p);
+    else if (p->state == PIPE_OPENING)
         fail_opening(p, FAULT_BACKEND_CONNECT_TIMEOUT, ETIMEDOUT,
                      "connected, but did not go on in time");
     else
@@ -390,7 +433,7 @@ struct pipe *pipe_open(struct pipe_shared *shared, const struct dial_target *tar
     p->target = target;
     p->ops = ops;
     p->user = user;
-    p->layer = &plain;
+    p->layer = shared->tls ? &pipe_tls_layer : &plain_layer;
     if (len > 0) {
         p->preface = malloc(len);
         assert(p->preface);

@@ -29,6 +29,7 @@
 
 struct dial_target;
 struct pipe;
+struct pipe_tls;
 
 #define PIPE_PREFACE_MAX 512
 
@@ -38,18 +39,20 @@ struct pipe_shared {
     uv_loop_t *loop;
     uint64_t connect_timeout_ns; /* until it is open */
     uint64_t linger_timeout_ns;  /* until it is finished */
+    struct pipe_tls *tls;        /* NULL: plain bytes. See pipe_tls.h */
     size_t pipes;                /* that are alive */
 };
 
 struct pipe_end {
-    enum fault fault; /* BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_LOST */
+    enum fault fault; /* BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_LOST,
+                         BACKEND_TLS */
     int error;        /* errno */
     const char *text; /* a sentence for the log: "connect to unix:/run/x.sock: No such file ...".
                          Valid until failed() returns */
 };
 
 struct pipe_ops {
-    /* It is connected, and the preface is the socket's. */
+    /* It is connected, the preface is the socket's, and TLS, if it is asked for, is up. */
     void (*opened)(void *user);
     /* pipe_read will tell something. Again until it is read, or not wanted any more. */
     void (*readable)(void *user);
@@ -74,7 +77,8 @@ void pipe_want(struct pipe *p, bool read, bool write);
  * ETIMEDOUT, ...), now and ever. */
 ssize_t pipe_read(struct pipe *p, void *to, size_t room);
 /* Bytes taken, perhaps fewer. -1 and errno: EAGAIN when nothing can be taken now, or it is not open
- * yet; EPIPE: the service reads no more, what it writes may still be read; else it is broken. */
+ * yet; EPIPE: the service reads no more, what it writes may still be read; else it is broken. What
+ * was not taken is given again before anything else: TLS may have begun with it. */
 ssize_t pipe_write(struct pipe *p, const struct iovec *from, int count);
 /* We have written all: the service reads the end after what was taken. Once; also before opened().
  */

@@ -107,8 +107,9 @@ static void meet_address(struct upstream_source *source, const struct resolve_ad
     write_address(type, a, text, sizeof text);
     struct upstream_member *m = find_member(source, text);
     if (!m) {
-        struct dial_target target = {.address = strdup(text), .type = type, .len = a->len};
-        assert(target.address);
+        struct dial_target target = {
+            .address = strdup(text), .host = strdup(source->host), .type = type, .len = a->len};
+        assert(target.address && target.host);
         memcpy(&target.socket_address, &a->at, a->len);
         m = add_member(source, &target);
         LOG(u->env->log, INFO, "backend.address", log_text("backend", u->name),
@@ -170,6 +171,8 @@ static void add_source(struct upstream *u, struct dial_target *target)
     }
     source->resolve = resolve_new(u->env, u->shared.loop, target->host, target->port,
                                   u->config.resolve_interval_ns, &naming_ops, source);
+    source->host = target->host;
+    target->host = NULL;
     dial_target_fini(target);
 }
 
@@ -179,12 +182,25 @@ static bool target_init(struct dial_target *target, const struct upstream_config
 {
     if (!dial_target_init(target, address, error))
         return false;
+    if (config->tls && !pipe_tls_name(config->tls) && !target->host) {
+        *error = "TLS over a Unix socket needs the name that the service must prove (tls_name)";
+        return false;
+    }
     if (target->type == socket_type(config))
         return true;
     *error = target->type == SOCK_DGRAM
                  ? "udp: takes no connections; the address must be unix:PATH or tcp:HOST:PORT"
                  : "datagrams need an address of udp:HOST:PORT";
     return false;
+}
+
+/* Returns false if it cannot be used. */
+static bool check_tls(const struct upstream_config *config, const char **error)
+{
+    const char *wrong = config->tls ? pipe_tls_error(config->tls) : NULL;
+    if (wrong)
+        *error = wrong;
+    return !wrong;
 }
 
 static bool add_sources(struct upstream *u, const struct upstream_config *config,
@@ -245,6 +261,7 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
         .loop = loop,
         .connect_timeout_ns = config->connect_timeout_ns,
         .linger_timeout_ns = config->linger_timeout_ns,
+        .tls = config->tls ? pipe_tls_share(config->tls) : NULL,
     };
     u->dgrams = (struct dgram_shared){.env = env, .loop = loop};
     if (config->socket == UPSTREAM_DATAGRAM) {
@@ -252,7 +269,7 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
         assert(u->dgrams.read_buffer);
     }
     TAILQ_INIT(&u->shared.starving);
-    if (add_sources(u, config, error))
+    if (check_tls(config, error) && add_sources(u, config, error))
         return u;
     upstream_free(u);
     return NULL;
@@ -273,7 +290,7 @@ void upstream_stop(struct upstream *u)
 
 bool upstream_check(const struct upstream_config *config, const char **error)
 {
-    bool good = true;
+    bool good = check_tls(config, error);
     for (size_t i = 0; good && i < config->address_count; i++) {
         struct dial_target target;
         good = target_init(&target, config, config->addresses[i], error);
@@ -306,6 +323,9 @@ void upstream_free(struct upstream *u)
     free(u->shared.spare_part);
     free(u->shared.read_buffer);
     free(u->dgrams.read_buffer);
+    pipe_tls_free(u->pipes.tls);
+    for (size_t i = 0; i < u->source_count; i++)
+        free(u->sources[i].host);
     free(u->sources);
     free(u->name);
     free(u);

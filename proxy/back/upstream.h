@@ -35,6 +35,7 @@
 #include "back/health.h"
 #include "back/link.h"
 #include "back/pipe.h"
+#include "back/pipe_tls.h"
 #include "back/pool.h"
 #include "base/env.h"
 #include "base/fault.h"
@@ -75,6 +76,7 @@ struct upstream_config {
     /* All of that kind; IPv6 hosts in brackets. Copied. At least one. */
     const char *const *addresses;
     size_t address_count;
+    struct pipe_tls *tls; /* of pipes (pipe_tls.h); NULL: plain bytes. The upstream shares it */
     uint64_t connect_timeout_ns; /* a full backlog (EAGAIN) is retried within it */
     uint64_t linger_timeout_ns;
     uint64_t frame_timeout_ns; /* to finish a large frame, where memory is short */
@@ -92,9 +94,10 @@ struct upstream_config {
     uint64_t resolve_interval_ns; /* names are looked up again */
 };
 
-/* Whether upstream_new would take all addresses; if not, *error says why (static text). */
+/* Whether upstream_new would take all addresses and the TLS; if not, *error says why (static text,
+ * or TLS's own). */
 bool upstream_check(const struct upstream_config *config, const char **error);
-/* NULL if an address cannot be understood; *error then says why (static text). */
+/* NULL for the same reasons; *error as there. */
 struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
                               const struct upstream_config *config, const char **error);
 /* Tries no addresses and looks up no names any more. Its links end with the turn. */

@@ -41,6 +41,7 @@ struct upstream_member {
 struct upstream_source {
     struct upstream *upstream;
     struct resolve *resolve; /* NULL: it is one member and stays it */
+    char *host;              /* the name that is resolved; else NULL */
     bool answered;           /* it is known whether the name has addresses */
     char why_not[128];
 };

@@ -304,7 +304,7 @@ static bool may_go_on(const struct seat *s)
 {
     return !s->answered && s->attempts < s->upstream->config.attempts && !s->upstream->stopped &&
            (s->fault == FAULT_BACKEND_CONNECT || s->fault == FAULT_BACKEND_CONNECT_TIMEOUT ||
-            s->fault == FAULT_BACKEND_LOST);
+            s->fault == FAULT_BACKEND_TLS || s->fault == FAULT_BACKEND_LOST);
 }
 
 static bool is_another_left(const struct seat *s)

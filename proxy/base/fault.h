@@ -93,6 +93,8 @@ enum fault_reach {
     X(BACKEND_CONNECT, "backend_connect", BACKEND, "the application could not be reached")         \
     X(BACKEND_CONNECT_TIMEOUT, "backend_connect_timeout", BACKEND,                                 \
       "the application did not take the connection in time")                                       \
+    X(BACKEND_TLS, "backend_tls", BACKEND,                                                         \
+      "TLS with the service failed, or its certificate is not to be trusted")                      \
     X(BACKEND_LOST, "backend_lost", BACKEND,                                                       \
       "the application closed its connection without ending the session")                          \
     X(BACKEND_ACCEPT_TIMEOUT, "backend_accept_timeout", BACKEND,                                   \

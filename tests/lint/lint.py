@@ -91,7 +91,7 @@ TOWERS = {
 LIBRARIES = {
     "nghttp3/": ["proxy/front/h3*.c", "proxy/front/h3_internal.h"],
     "ngtcp2/": ["proxy/front/conn*.[ch]", "proxy/front/endpoint*.c", "proxy/front/tls*.c"],
-    "gnutls/": ["proxy/front/tls*.c", "proxy/front/tls_internal.h"],
+    "gnutls/": ["proxy/front/tls*.c", "proxy/front/tls_internal.h", "proxy/back/pipe_tls*.c"],
     "uv.h": [
         "proxy/front/udp*.[ch]",
         "proxy/back/*.[ch]",

@@ -366,7 +366,7 @@ static void test_checks_addresses(void **state)
     plan_fini(&w->plan);
     begin(w, 1);
     assert_false(plan_check(&w->plan, error, sizeof(error)));
-    assert_string_equal(error, "the addresses of backend app: an application's address is "
+    assert_string_equal(error, "backend app: an application's address is "
                                "unix:PATH or tcp:HOST:PORT");
 }
 

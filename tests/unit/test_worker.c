@@ -268,7 +268,7 @@ static void test_says_what_is_wrong(void **state)
     struct worker_settings settings = settings_of(&wrong);
     c.settings = &settings;
     assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
-    assert_string_equal(error, "the addresses of backend app: an application's address is "
+    assert_string_equal(error, "backend app: an application's address is "
                                "unix:PATH or tcp:HOST:PORT");
     c.settings = &world.settings;
     assert_int_equal(address_resolve("192.0.2.1:1", &c.listen[0], 1, error, sizeof(error)), 1);

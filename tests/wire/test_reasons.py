@@ -409,6 +409,7 @@ ELSEWHERE = {
     "draining": "tests/unit/test_gate.c",
     "after_close": "tests/wire/test_raw_ends.py",
     "backend_connect_timeout": "tests/unit/test_dial.c",
+    "backend_tls": "tests/unit/test_pipe_tls.c",
     "backend_full": "tests/unit/test_upstream.c",
     "backend_stalled": "tests/wire/test_stuck_readers.py",
 }
