@@ -181,6 +181,19 @@ static void leave_client(struct visit *v)
     v->client = NULL;
 }
 
+/* Whom a trusted proxy names, it counts for. */
+static enum fault enter_client(struct visit *v, const struct wt_request *request)
+{
+    struct clients *clients = v->admission->env->clients;
+    struct sockaddr_storage from = request->remote;
+    enum fault fault = FAULT_NONE;
+    if (!clients)
+        return fault;
+    forwarded_find(&v->route->forwarded, request->headers, request->header_count, &from);
+    v->client = clients_enter(clients, (const struct sockaddr *)&from, CLIENTS_SESSION, &fault);
+    return fault;
+}
+
 static enum fault ask_all(struct admission *a, const struct wt_request *request, struct visit *v)
 {
     enum fault fault = find_route(a, request, &v->route);
@@ -190,9 +203,8 @@ static enum fault ask_all(struct admission *a, const struct wt_request *request,
     fault = gate_check(&v->route->rules, request->headers, request->header_count);
     if (fault == FAULT_NONE && most && presence_of(a->present, v->route)->sessions >= most)
         fault = FAULT_TOO_MANY_SESSIONS;
-    if (fault == FAULT_NONE && a->env->clients)
-        v->client = clients_enter(a->env->clients, (const struct sockaddr *)&request->remote,
-                                  CLIENTS_SESSION, &fault);
+    if (fault == FAULT_NONE)
+        fault = enter_client(v, request);
     if (fault == FAULT_NONE)
         fault = gate_admit(&a->gate);
     if (fault != FAULT_NONE)

@@ -18,10 +18,10 @@ def refused(scene):
     return client.terminated.error_code
 
 
-def elsewhere(scene):
-    """Another address of this machine is another client."""
-    client = Client(scene.proxy.port, host="::1")
-    scene.clients.append(client)
+def serves_others(scene):
+    """Another address of this machine is another client; and nothing ends that is there."""
+    scene.serves(scene.connect(host="::1"))
+    scene.serves_the_bystander()
 
 
 @options("--client-connections", "3", "--listen", ":0")
@@ -33,7 +33,7 @@ def test_connections_at_once(scene):
     assert stats["retries_sent"] == 1  # it had to prove that it is the client
     line = scene.proxy.wait_log("conn.refused", fault="client_connections")
     assert line["remote"].startswith("127.0.0.1:")
-    elsewhere(scene)
+    serves_others(scene)
     first.close()
     scene.clients.remove(first)
     scene.wait_stats(lambda s: s["connections"] == 3)
@@ -74,11 +74,42 @@ def test_sessions_at_once(scene):
     assert client.connect().wait_status() == 429
     assert scene.proxy.stats()["client_sessions"] == 1
     scene.proxy.wait_log("session.refused", fault="client_sessions")
+    serves_others(scene)
     second.close()
     assert ended(other, session)["by"] == "client"
     session.close()
-    scene.wait_stats(lambda s: s["sessions"] == 1)
+    scene.wait_stats(lambda s: s["sessions"] == 2)
     scene.serves(client)
+
+
+FORWARDED = ("--forwarded", "x-forwarded-for", "--client-sessions", "2", "--trusted-proxy")
+
+
+def asked_for(scene, address):
+    """The status of a session that a proxy asks for in this client's name."""
+    client = scene.connect()
+    asked = client.connect(more=[(b"x-forwarded-for", address)])
+    client.wait(lambda: asked.status or not scene.app.sessions.empty())
+    if asked.status:
+        return asked.status
+    scene.session_of(client).accept()
+    return asked.wait_status()
+
+
+@options(*FORWARDED, "127.0.0.0/8")
+def test_sessions_of_clients_behind_a_trusted_proxy(scene):
+    assert [asked_for(scene, b"192.0.2.1") for _ in range(3)] == [200, 200, 429]
+    assert scene.proxy.stats()["client_sessions"] == 1
+    assert asked_for(scene, b"192.0.2.2") == 200
+    assert asked_for(scene, b"2001:db8::1") == 200
+    assert asked_for(scene, b"2001:db8::2") == 200
+    assert asked_for(scene, b"2001:db8::3") == 429  # of the same network
+
+
+@options(*FORWARDED, "10.0.0.0/8")
+def test_sessions_of_clients_that_anybody_else_names(scene):
+    assert asked_for(scene, b"192.0.2.1") == 200
+    assert asked_for(scene, b"192.0.2.2") == 429  # the bystander has one, too
 
 
 @options("--client-connection-rate", "1", "--listen", ":0")
@@ -94,10 +125,10 @@ def test_connections_in_a_short_time(scene):
             break
     assert codes == [REFUSED]
     assert scene.proxy.stats()["client_connection_rate"] == 1
-    elsewhere(scene)
+    serves_others(scene)
 
 
-@options("--client-session-rate", "1")
+@options("--client-session-rate", "1", "--listen", ":0")
 def test_sessions_in_a_short_time(scene):
     for _ in range(50):
         client = scene.connect()
@@ -108,3 +139,4 @@ def test_sessions_in_a_short_time(scene):
         scene.session_of(client).accept()
     assert asked.status == 429
     assert scene.proxy.stats()["client_session_rate"] == 1
+    serves_others(scene)
