@@ -132,10 +132,6 @@ const struct key keys[] = {
      .meaning = "Headers that the client gets in addition with the application's answer."},
     {KEY_HEADER, ROUTE(strip_response_headers), .only = KEY_FOR_APP, .many = true,
      .meaning = "Names of headers of the application that the client does not get."},
-    {KEY_NUMBER, ROUTE(max_sessions), .preset = "unlimited", .word = "unlimited",
-     RANGE(1, 10000000),
-     .meaning = "Sessions at once on this route; one more is answered 503. Each worker takes its "
-                "share."},
 
     HEADING("How to run"),
     {KEY_NUMBER, ALL(workers), .fixed = true, .option = "workers", .preset = "auto", .word = "auto",
@@ -184,18 +180,23 @@ const struct key keys[] = {
     {KEY_NUMBER, ALL(max_sessions), .option = "max-sessions", .preset = "auto", .word = "auto",
      RANGE(1, 10000000),
      .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "
-                "open files. Each worker takes its share."},
+                "open files. Each worker takes its share, rounded up."},
+    {KEY_NUMBER, ROUTE(max_sessions), .preset = "unlimited", .word = "unlimited",
+     RANGE(1, 10000000),
+     .meaning = "Sessions at once on this route; one more is answered 503. Each worker takes its "
+                "share, rounded up."},
     {KEY_NUMBER, ALL(client_connections), .option = "client-connections", .preset = "2048",
      .word = "unlimited", RANGE(1, 10000000),
      .meaning = "Connections at once from one client address; one more is refused. Each worker "
-                "takes its share, here and in the next three."},
+                "takes its share, rounded up, here and in the next three."},
     {KEY_NUMBER, ALL(client_connection_rate), .option = "client-connection-rate", .preset = "500",
      .word = "unlimited", RANGE(1, 1000000),
      .meaning = "New connections a second from one client address, in the long run: after a quiet "
                 "time it may open as many as in five seconds at once."},
     {KEY_NUMBER, ALL(client_sessions), .option = "client-sessions", .preset = "2048",
      .word = "unlimited", RANGE(1, 10000000),
-     .meaning = "Sessions at once from one client address; one more is answered 429."},
+     .meaning = "Sessions at once from one client address; one more is answered 429. Behind a "
+                "proxy of 'trusted_proxies' it is the address that this one names."},
     {KEY_NUMBER, ALL(client_session_rate), .option = "client-session-rate", .preset = "500",
      .word = "unlimited", RANGE(1, 1000000),
      .meaning = "New sessions a second from one client address, likewise."},
@@ -264,11 +265,12 @@ const struct key keys[] = {
      .meaning = "The name of the header or cookie."},
     {KEY_NUMBER, BACKEND(max_address_sessions), .shared = true, .option = "max-address-sessions",
      .preset = "unlimited", .word = "unlimited", RANGE(1, 10000000),
-     .meaning = "Sessions at one address at once. Each worker takes its share."},
+     .meaning = "Sessions at one address at once; more wait in the queue. Each worker takes its "
+                "share, rounded up."},
     {KEY_NUMBER, BACKEND(queue), .shared = true, .option = "queue", .preset = "1000",
      RANGE(0, 1000000),
      .meaning = "Sessions that may wait while all addresses are full; one more is answered 503 "
-                "with Retry-After. Each worker takes its share."},
+                "with Retry-After. Each worker takes its share, rounded up."},
     {KEY_DURATION, BACKEND(queue_timeout), .shared = true, .option = "queue-timeout",
      .preset = "5s", RANGE(0, HOUR), .meaning = "How long one of them waits; then the same."},
     {KEY_NUMBER, BACKEND(attempts), .shared = true, .option = "attempts", .preset = "3",

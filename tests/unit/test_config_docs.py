@@ -11,7 +11,9 @@ import re
 import subprocess
 import sys
 
-DOCS = pathlib.Path(__file__).resolve().parents[2] / "docs"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+KEYS = ROOT / "proxy/config/keys.c"
 EFFECTS = pathlib.Path(__file__).resolve().parent / "effects.txt"
 WRITTEN = {"reference": "configuration.md", "schema": "sluice.schema.json"}
 
@@ -113,6 +115,45 @@ def test_effects(schema):
                wrong and f"{file}: {test} {wrong}")
 
 
+def keys_under(heading):
+    """As they are called in EFFECTS."""
+    sections = {"LISTENER": "listeners.", "CERTIFICATE": "certificates.", "BACKEND": "backends.",
+                "ROUTE": "routes.", "ALL": ""}
+    table = KEYS.read_text().split(f'HEADING("{heading}")')[1].split("HEADING(")[0]
+    return {sections[place] + name: preset for row in table.split("\n    {KEY_")
+            for place, name, preset in re.findall(r'^\w+, (\w+)\((\w+)\).*?\.preset = "(.*?)"', row,
+                                                  re.S)}
+
+
+def test_limits():
+    """Operators find each limit with its default, what counts it, and a test that reaches it."""
+    section = (DOCS / "operations.md").read_text().split("\n## Limits\n")[1].split("\n### ")[0]
+    rows = {row[0]: row[1:] for row in (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines() if line.startswith("| `"))}
+    rows = {key.strip("`"): cells for key, cells in rows.items()}
+    counters = "".join((ROOT / "proxy/base" / name).read_text() for name in ("fault.h", "stats.h"))
+    tests = "".join(path.read_text() for path in sorted((ROOT / "tests/wire").glob("test_*.py")))
+    limits = keys_under("Limits")
+    report("limits", len(limits) < 20 and "are not found in the table of keys")
+    every = {key: preset for heading in ("Limits", "Several addresses of an application")
+             for key, preset in keys_under(heading).items()}
+    for key in sorted(set(limits) | set(rows)):
+        if key not in rows:
+            report(f"limit {key}", "has no row in docs/operations.md")
+            continue
+        default, answer, counted, shown = rows[key]
+        wrong = [what for what, good in (
+            ("no such key", key in every),
+            (f"the default is {every.get(key)}", default == f"`{every.get(key)}`"),
+            ("no answer", answer),
+            ("no such counter", counted and all(
+                re.search(rf'X\((\w+, )?"?{name}"?,', counters)
+                for name in re.findall(r"`(\w+)`", counted))),
+            ("no such test", re.search(rf"\ndef {shown.strip('`')}\(", tests))) if not good]
+        report(f"limit {key}", ", ".join(wrong))
+
+
 def main():
     write = sys.argv[1] == "--write"
     program = sys.argv[-1]
@@ -127,6 +168,7 @@ def main():
         schema = json.loads(generate(program, "schema"))
         test_schema(schema)
         test_effects(schema)
+        test_limits()
         print(f"1..{len(results)}")
     return 1 if any(results) else 0
 

@@ -202,6 +202,8 @@ def test_a_full_application_makes_sessions_wait(world, stack):
     assert turned_away.wait_response() == 503
     assert dict(turned_away.headers)[b"retry-after"] == b"3600"
     proxy.wait_log("session.refused", fault="backend_full", status=503)
+    assert proxy.stats()["backend_full"] == 1
+    echoes(inside, b"not disturbed")
     assert waiting.headers is None
     inside.close()
     inside.client.flush()

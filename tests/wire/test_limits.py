@@ -4,12 +4,18 @@ counter says so, and others are served meanwhile. (Those of one client address: 
 import re
 
 import pytest
+from aioquic.buffer import encode_uint_var
 
-from support.quicclient import Client
-from support.scene import ended, received
+from support.quicclient import CAPSULE_CLOSE as CLOSE
+from support.quicclient import H3_REQUEST_REJECTED, Client
+from support.scene import ended, received, scene_with_options, told
 
 APP = "backends: {app: {addresses: 'unix:DIR/app.sock'}}\nroutes: [{backend: app}]\n"
-CONNECTION_REFUSED = 2  # RFC 9000, section 20.1
+CONNECTION_REFUSED, FLOW_CONTROL_ERROR, STREAM_LIMIT_ERROR = 2, 3, 4  # RFC 9000, section 20.1
+WT_BUFFERED_STREAM_REJECTED = 0x3994BD84
+MIB = 1 << 20
+
+scene, options = scene_with_options(workers=1)
 
 
 class Listeners:
@@ -120,3 +126,238 @@ def test_connections_of_all(world):
     listeners.proxy.wait_stats(lambda s: s["connections"] == 2)
     listeners.serves(listeners.connect())
     listeners.close()
+
+
+# one connection and one session: each test has a proxy, an application and a bystander
+
+
+def refused_stream(client, stream, code):
+    client.wait(lambda: stream.stop_code is not None)
+    assert stream.stop_code == code
+
+
+@options("--max-sessions", "2")
+def test_sessions_of_all(scene):
+    client, asked, session = scene.open()
+    assert scene.connect().connect().wait_status() == 503
+    assert scene.proxy.stats()["too_many_sessions"] == 1
+    scene.serves_the_bystander()
+    asked.close()
+    ended(client, session)
+    session.close()
+    scene.wait_stats(lambda s: s["sessions"] == 1 and s["links"] == 1)
+    scene.serves(scene.connect())
+
+
+@options("--connection-sessions", "2")
+def test_sessions_of_a_connection(scene):
+    limits = tuple((kind, 100) for kind in (0x2B61, 0x2B64, 0x2B65))
+    client = scene.connect(hello=False)
+    client.hello(((0x33, 1), (0x2C7CF000, 1), *limits))
+    for _ in range(2):
+        asked = client.connect()
+        scene.session_of(client).accept()
+        assert asked.wait_status() == 200
+    third = client.connect()
+    client.wait(lambda: third.reset_code is not None)
+    assert third.reset_code == H3_REQUEST_REJECTED
+    assert scene.proxy.stats()["second_session"] == 1
+    scene.serves_the_bystander()
+    scene.serves(scene.connect())
+
+
+@options("--max-header", "1KiB")
+def test_headers_of_a_request(scene):
+    client = scene.connect()
+    assert client.connect(more=[(b"x", b"y" * 1024)]).wait_status() == 431
+    assert scene.proxy.stats()["headers_too_large"] == 1
+    scene.serves_the_bystander()
+    scene.serves(client)
+
+
+@options("--max-streams", "5")
+def test_streams_of_a_client(scene):
+    client, asked, session = scene.open()
+    open_now = [client.wt_stream(asked.stream_id, b"x", unidirectional=True) for _ in range(4)]
+    client.settle()
+    assert not client.may_open(unidirectional=True)  # one is HTTP/3's own
+    client.wt_stream(asked.stream_id, b"at last", unidirectional=True, end=True)
+    client.settle()
+    scene.serves_the_bystander()
+    open_now[0].send(end=True)
+    told(client, session, "webtransport.stream.receive", data=b"at last")
+    client.quic._remote_max_streams_uni = 1000  # pylint: disable=W0212
+    client.quic.send_stream_data(2 + 4 * 100, b"one more")
+    assert client.wait_terminated() == STREAM_LIMIT_ERROR
+    assert scene.proxy.stats()["quic_streams"] == 1
+
+
+@options("--early-streams", "2")
+def test_streams_before_their_session(scene):
+    client = scene.connect()
+    request = client.raw_stream()  # keeps the number
+    for _ in range(2):
+        client.wt_stream(request.stream_id, b"early", unidirectional=True)
+    client.settle()
+    refused_stream(client, client.wt_stream(request.stream_id, b"x", unidirectional=True),
+                   WT_BUFFERED_STREAM_REJECTED)
+    assert scene.proxy.stats()["too_many_early"] == 1
+    scene.serves_the_bystander()
+    scene.serves(scene.connect())
+
+
+@options("--stream-window", "16KiB", "--connection-window", "64KiB")
+def test_windows_of_a_client(scene):
+    """The application does not read: what is under way stays within the windows."""
+    client, asked, session = scene.open()
+    quic = client.quic
+    assert quic._remote_max_stream_data_bidi_remote == 16 << 10  # pylint: disable=W0212
+    assert quic._remote_max_data >= 64 << 10  # pylint: disable=W0212
+    session.pause()
+    streams = [client.wt_stream(asked.stream_id, bytes(MIB)) for _ in range(8)]
+    still = 0
+    while still < 3:  # until the kernel has no more room for the application
+        before = quic._remote_max_data_used  # pylint: disable=W0212
+        client.settle()
+        still = still + 1 if quic._remote_max_data_used == before else 0  # pylint: disable=W0212
+    assert quic._remote_max_data_used < 8 * MIB  # pylint: disable=W0212
+    stats = scene.proxy.stats()
+    assert stats["receive_bytes"] <= 64 << 10 and stats["quic_flow_control"] == 0
+    scene.serves_the_bystander()
+    quic._remote_max_data = 1 << 40  # pylint: disable=W0212
+    for stream in streams:
+        quic._streams[stream.stream_id].max_stream_data_remote = 1 << 40  # pylint: disable=W0212
+    assert client.wait_terminated() == FLOW_CONTROL_ERROR
+    assert scene.proxy.stats()["quic_flow_control"] == 1
+    session.resume()
+
+
+@options("--app-stream-window", "16KiB", "--app-session-window", "64KiB", "--stall-timeout", "100ms")
+def test_windows_of_an_application(scene):
+    """The client does not read, and the application takes no notice of that."""
+    client, asked, session = scene.open()
+    windows = session.scope["extensions"]["webtransport"]
+    assert (windows["stream_window"], windows["session_window"]) == (16 << 10, 64 << 10)
+    session.stream_send(1, bytes(200_000))
+    last = session.ended()
+    assert last["by"] == "proxy"
+    scene.serves_the_bystander()
+    client.wait(lambda: CLOSE in dict(asked.capsules()))
+    asked.send(end=True)
+    session.close()
+    scene.wait_stats(lambda s: s["backend_stalled"] == 1)
+    scene.serves(scene.connect())
+
+
+@options("--session-memory", "1MiB", "--stall-timeout", "1h")
+def test_memory_of_a_session(scene):
+    """What an application sends beyond its credit has no time to wait where there is no room."""
+    client, asked, session = scene.open()
+    session.stream_send(1, bytes(MIB - 1000))
+    last = session.ended()
+    assert last["by"] == "proxy"
+    scene.serves_the_bystander()
+    client.wait(lambda: CLOSE in dict(asked.capsules()))
+    asked.send(end=True)
+    session.close()
+    scene.wait_stats(lambda s: s["backend_stalled"] == 1)
+    scene.serves(scene.connect())
+
+
+@options("--max-pending-streams", "2")
+def test_streams_that_wait_for_the_client(scene):
+    client = scene.connect(max_streams=3)
+    asked = client.connect()
+    session = scene.session_of(client)
+    session.accept()
+    assert asked.wait_status() == 200
+    for number in range(6):
+        session.stream_send(4 * number + 1, b"x")
+    error = told(client, session, "webtransport.error")
+    assert (error["code"], error["stream_id"]) == ("too_many_streams", 21)
+    assert scene.proxy.stats()["backend_command"] == 1
+    scene.serves_the_bystander()
+    session.stream_send(1, end=True)
+    client.wait(lambda: client.at(1).ended)
+
+
+@options("--max-frame", "128KiB")
+def test_frames_of_an_application(scene):
+    client, asked, session = scene.open()
+    session.raw((128 * 1024 + 1).to_bytes(4, "big"))
+    client.wait(lambda: CLOSE in dict(asked.capsules()))
+    assert scene.proxy.stats()["backend_protocol"] == 1
+    scene.serves_the_bystander()
+    asked.send(end=True)
+    session.close()
+    scene.serves(scene.connect())
+
+
+@options("--datagram-queue", "10")
+def test_datagrams_that_wait(scene):
+    """As long as the client is silent they wait; the oldest ones make room."""
+    client, asked, session = scene.open()
+    session.send_all(*[("webtransport.datagram.send", {"data": b"%d" % i + bytes(1000)})
+                       for i in range(100)])
+    scene.proxy.wait_stats(lambda s: s["datagrams_dropped"] > 0)
+    scene.serves_the_bystander()
+    client.wait(lambda: any(d.startswith(quarter(asked) + b"99") for d in client.datagrams))
+    assert len(client.datagrams) + scene.proxy.stats()["datagrams_dropped"] == 100
+
+
+@options("--datagram-ttl", "1ms")
+def test_datagrams_that_are_too_old(scene):
+    client, _, session = scene.open()
+    while not scene.proxy.stats()["datagrams_expired"]:
+        session.send_all(*[("webtransport.datagram.send", {"data": bytes(1000)})] * 100)
+        scene.serves_the_bystander()
+        client.settle()
+
+
+def quarter(asked):
+    return encode_uint_var(asked.stream_id // 4)
+
+
+# memory
+
+
+@options("--connection-memory", "1MiB")
+def test_memory_of_a_connection(scene):
+    client, asked, session = scene.open()
+    session.pause()
+    streams = []
+    while all(s.stop_code is None for s in streams):
+        assert len(streams) < 900
+        streams += [client.wt_stream(asked.stream_id, b"x", unidirectional=True) for _ in range(20)]
+        client.settle()
+    assert {s.stop_code for s in streams} == {None, WT_BUFFERED_STREAM_REJECTED}
+    stats = scene.proxy.stats()
+    assert stats["memory_stream"] > 0
+    scene.serves_the_bystander()
+    scene.serves(scene.connect())
+    session.resume()
+
+
+@options("--memory", "16MiB", "--max-connections", "1000")
+def test_memory_of_all(scene):
+    """First there is no room for sessions, then none for connections either."""
+    client = scene.connect()
+    others = []
+    while True:
+        asked = client.connect()
+        client.wait(lambda: asked.status or not scene.app.sessions.empty())  # pylint: disable=W0640
+        if asked.status:
+            break
+        scene.session_of(client).accept()
+        client = scene.connect()
+    assert asked.status == 503
+    assert scene.proxy.stats()["memory_session"] == 1
+    while not others or not others[-1].terminated:
+        others.append(scene.connect(hello=False, wait=False))
+        others[-1].wait(lambda: others[-1].connected or others[-1].terminated)
+    assert others[-1].terminated.error_code == CONNECTION_REFUSED
+    stats = scene.proxy.stats()
+    assert stats["memory_connection"] == 1 and stats["memory_bytes"] <= 16 * MIB
+    scene.serves_the_bystander()
+    scene.clear()
+    scene.serves(scene.connect())

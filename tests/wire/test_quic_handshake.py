@@ -123,16 +123,18 @@ def test_a_false_proof_is_refused(world):
 
 def test_too_many_handshakes(world):
     _, proxy = world.start(echo, workers=1, arguments=("--max-handshakes", "2"))
+    bystander = Traveller(proxy.port)
     slow = [only_greeted(proxy) for _ in range(2)]
-    proxy.wait_stats(lambda s: s["connections"] == 2)
+    proxy.wait_stats(lambda s: s["connections"] == 3)
     refused = only_greeted(proxy)
     refused.wait(lambda: refused.terminated)
     assert refused.terminated.error_code == CONNECTION_REFUSED
     proxy.wait_log("conn.refused", fault="too_many_handshakes")
     assert proxy.stats()["too_many_handshakes"] == 1
+    echoes(bystander)
     for client in slow:
         client.wait_connected()
-    slow.append(connected(proxy))
+    slow += [bystander, connected(proxy)]
     for client in slow:
         client.close()
 

@@ -152,6 +152,7 @@ routes:
         _, asked = clients.opened(app, "/few")
         assert clients.ask("/few").wait_response() == 503
         proxy.wait_log("session.refused", fault="too_many_sessions")
+        assert proxy.stats()["too_many_sessions"] == 1
         clients.opened(app, "/other")
         asked.close(0, b"")
         asked.client.flush()
