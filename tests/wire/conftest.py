@@ -93,6 +93,12 @@ class World:
         self.proxies.append(proxy)
         return proxy
 
+    def bridge(self, *addresses, **options):
+        """A proxy in front of services at these addresses."""
+        proxy = Proxy(tempfile.mkdtemp(dir=self.directory), None, bridge=addresses, **options)
+        self.proxies.append(proxy)
+        return proxy
+
     def write_configuration(self, path, text):
         if "listeners:" not in text:
             text += "\nlisteners: [{address: '127.0.0.1:0'}]\n"

@@ -49,14 +49,6 @@ def test_check_config(directory):
     assert (code, out) == (2, "") and "absent: cannot be read" in err
 
 
-def test_what_is_not_served_yet_is_said(directory):
-    whole = WHOLE.replace("app: {", "app: {kind: bridge, ")
-    code, out, err = run(directory, whole, "--check-config")
-    assert (code, out) == (2, "") and "backend app" in err and "not serve" in err
-    code, out, err = run(directory, whole)
-    assert (code, out) == (1, "") and "backend app" in err and "not serve" in err
-
-
 def test_print_config_is_a_configuration(directory):
     code, printed, err = run(directory, WHOLE + "accept_timeout: 7s\n", "--print-config")
     assert (code, err) == (0, "")

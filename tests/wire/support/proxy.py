@@ -161,16 +161,18 @@ class Logged:
 
 
 class Proxy(Logged):
-    """sluice in front of one application, with its log and its admin listener at hand."""
+    """sluice in front of an application or a bridge, with its log and its admin listener at hand."""
 
     def __init__(self, directory, app, *, listen="127.0.0.1:0", workers=WORKERS, arguments=(),
-                 admin=None, config=None, environment=None):
-        """config: the path of a file that says all but admin, workers and log level."""
+                 admin=None, config=None, environment=None, bridge=()):
+        """config: the path of a file that says all but admin, workers and log level; bridge:
+        addresses."""
         self.config = config
         self.admin_path = os.path.join(directory, "admin.sock")
         self.admin = admin or f"unix:{self.admin_path}"
         served = ["--config", config] if config else \
-            ["--listen", listen, "--cert", "auto", "--app", app]
+            ["--listen", listen, "--cert", "auto", *(["--app", app] if app else ()),
+             *(f"--bridge={address}" for address in bridge)]
         command = [BINARY, *served, "--admin", self.admin, "--workers", str(workers), "--log-level", "debug",
                    *arguments]
         super().__init__(command, env={**os.environ, **(environment or {})})
