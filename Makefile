@@ -39,7 +39,7 @@ soak: ## the long loops: many seeds and repeats, sanitizers, fuzzing, the contai
 	@$(setup) soak
 	@$(python) tests/support/run.py --soak $(SUITE)
 
-chaos: ## reloads, drains and killed applications under load, at full length
+chaos: ## reloads, drains, killed applications and balancing under load, at full length
 	@$(setup) test
 	@ROUNDS=$${ROUNDS:-50} $(python) tests/support/run.py chaos
 

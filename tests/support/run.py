@@ -67,7 +67,7 @@ TEST = [
     Suite("mem", "meson", "mem", "build-asan"),
     Suite("python", "pytest", "backends/python/tests", "build"),
     Suite("wire", "pytest", "tests/wire", "build"),
-    Suite("chaos", "pytest", "tests/chaos", "build"),
+    Suite("chaos", "pytest", "tests/chaos", "build-asan"),  # which knows of each byte that leaks
     Suite("interop", "interop", "tests/interop", "build"),
 ]
 SOAK = [
@@ -91,11 +91,16 @@ MORE = [
 ]
 
 
+# What tests measure, of what was promised: pytest's record_property("figure", cells with tabs).
+FIGURES = ["what", "workers", "promised", "measured"]
+
+
 @dataclasses.dataclass
 class Result:
     name: str
     state: str  # passed, failed or skipped
     text: str = ""
+    figures: list = dataclasses.field(default_factory=list)  # rows of FIGURES, for people
 
 
 def say(*words):
@@ -164,6 +169,8 @@ def read_junit(path):
             results.append(Result(name, "skipped", skip.get("message") or (skip.text or "").strip()))
         else:
             results.append(Result(name, "passed"))
+        results[-1].figures += [p.get("value").split("\t") for p in case.iter("property")
+                                if p.get("name") == "figure"]
     return results
 
 
@@ -330,6 +337,15 @@ def run_suite(suite, soak):
     return RUN[suite.kind](suite, suite_env(suite, soak))
 
 
+def print_figures(results):
+    rows = [row for r in results for row in r.figures]
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in [FIGURES, *rows]) for i in range(len(FIGURES))]
+    for row in [FIGURES, ["-" * width for width in widths], *rows]:
+        say("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
 def report(suite, results, seconds):
     for r in results:
         if r.state == "failed":
@@ -338,6 +354,7 @@ def report(suite, results, seconds):
                 say("\n".join("    " + line for line in r.text.strip().splitlines()))
         elif r.state == "skipped":
             say(f"[{suite.name}] skipped {r.name}: {r.text or 'no reason given'}")
+    print_figures(results)
     count = {s: sum(r.state == s for r in results) for s in ("passed", "failed", "skipped")}
     say(f"[{suite.name}] passed: {count['passed']}, failed: {count['failed']}, "
         f"skipped: {count['skipped']} ({seconds:.0f} s)")
