@@ -57,6 +57,13 @@ def broken(number):
     ][number // 3 % 4]
 
 
+def write_certificates(directory, number):
+    """Those that configuration(number) has; returns the hash."""
+    folder = os.path.join(directory, str(number))
+    os.mkdir(folder)
+    return write_certificate(folder, 10)[2]
+
+
 def status(proxy, path):
     """What a newcomer is answered there, and the certificate it is shown."""
     with Client(proxy.port) as client:
@@ -78,10 +85,7 @@ def test_nobody_is_lost_and_nobody_refused(world, directory, figure, workers):
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    hashes = []
-    for i in range(ROUNDS + 1):
-        os.mkdir(os.path.join(directory, str(i)))
-        hashes.append(write_certificate(os.path.join(directory, str(i)), 10)[2])
+    hashes = [write_certificates(directory, i) for i in range(ROUNDS + 1)]
     proxy = world.configured(configuration(0), workers=workers, arguments=[
         word for what in ("connections", "connection-rate", "sessions", "session-rate")
         for word in (f"--client-{what}", "unlimited")])
