@@ -329,6 +329,8 @@ static enum bridge_code code_of(enum fault fault, int error)
         return BRIDGE_TIMED_OUT;
     if (fault == FAULT_BACKEND_LOST)
         return BRIDGE_RESET;
+    if (fault == FAULT_BACKEND_TLS)
+        return BRIDGE_TLS;
     switch (error) {
     case ECONNREFUSED:
     case ENOENT: /* a Unix socket that is not there */
