@@ -70,7 +70,8 @@ const struct key keys[] = {
                 "certificate is not good."},
     {KEY_FILE, BACKEND(tls_ca), .only = KEY_FOR_BRIDGE,
      .meaning = "The certificates, as PEM, of which one must have signed that of the service. "
-                "Without it those that this system trusts."},
+                "Without it those that this system trusts. It is read again with the "
+                "configuration."},
     {KEY_SERVER, BACKEND(tls_name), .only = KEY_FOR_BRIDGE,
      .meaning = "The name that the service is asked for and that its certificate must be for. "
                 "Without it the host of its address; a Unix socket has none."},
@@ -361,7 +362,9 @@ const struct key_section key_sections[KEY_PLACES] = {
                             .meaning = "A list: what is shown to clients, by the server name that "
                                        "they ask for. The first one is for all other names."},
     [KEY_OF_BACKEND] = {SECTION(backends, backend_count, config_backend), .named = true, .max = 256,
-                        .meaning = "Applications and services, each under a name for routes."},
+                        .meaning = "Applications and services, each under a name for routes. Where "
+                                   "it says sessions, a bridge's are its streams; instead of a "
+                                   "status they end with a code."},
     [KEY_OF_ROUTE] = {SECTION(routes, route_count, config_route), .max = 1024,
                       .meaning = "A list: which session goes to which backend. The first route "
                                  "that fits takes it; one that says neither host nor path fits "

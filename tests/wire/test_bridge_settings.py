@@ -1,18 +1,24 @@
 """What the keys of a bridge do, seen by services of the test's own."""
 
+import json
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 
-from support.quicclient import TIMEOUT, Client
+from support.certificates import write_certificate
+from support.quicclient import TIMEOUT, Client, from_wire
+
+TLS = 6  # enum bridge_code
 
 
 class Echo:
-    """A service that sends back what it gets: connections to their end, and datagrams."""
+    """A service that sends back what it gets: connections at their end, and datagrams."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls
         self.tcp = socket.create_server(("127.0.0.1", 0))
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.bind(("127.0.0.1", 0))
@@ -37,10 +43,21 @@ class Echo:
             except OSError:
                 return
             with connection:
-                data = b""
-                while more := connection.recv(65536):
-                    data += more
-                connection.sendall(data)
+                try:
+                    self._serve(connection)
+                except ssl.SSLError:
+                    pass  # the proxy does not trust us
+
+    def _serve(self, connection):
+        if self.tls:
+            connection = self.tls.wrap_socket(connection, server_side=True,
+                                              suppress_ragged_eofs=False)
+        data = b""
+        while more := connection.recv(65536):
+            data += more
+        connection.sendall(data)
+        if self.tls:
+            connection.unwrap()
 
     def _answer(self):
         while True:
@@ -63,6 +80,21 @@ class Echo:
 @pytest.fixture
 def echo():
     service = Echo()
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def certificate(directory):
+    """For service.example, of itself: (file, key's file)."""
+    return write_certificate(directory, 10, ("service.example",))[:2]
+
+
+@pytest.fixture
+def tls_echo(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    service = Echo(context)
     yield service
     service.stop()
 
@@ -141,3 +173,46 @@ routes: [{{path: /quick, backend: quick}}, {{path: /slow, backend: slow}}]
                 client.wait(lambda: False, timeout=0.3)
             last = send(client, quick, echo, b"quick %d" % len(echo.senders))
         assert send(other, slow, echo, b"slow, too") == kept
+
+
+def header_of(world, echo, version):
+    """What comes before the client's bytes, and the client's port."""
+    proxy = world.configured(f"""
+backends: {{echo: {{kind: bridge, addresses: '{echo.stream_address}'}}}}
+routes: [{{backend: echo, proxy_protocol: {version}}}]
+""")
+    with Client(proxy.port) as client:
+        stream = opened(client).open(data=b"some bytes", end=True)
+        client.wait(lambda: stream.done)
+        header, data, rest = bytes(stream.data).partition(b"some bytes")
+        assert (data, rest) == (b"some bytes", b"")
+        return header, client.sock.getsockname()[1], proxy.port
+
+
+def test_the_client_is_told_in_a_header(world, echo):
+    header, here, there = header_of(world, echo, "v1")
+    assert header == f"PROXY TCP4 127.0.0.1 127.0.0.1 {here} {there}\r\n".encode()
+    header, here, there = header_of(world, echo, "v2")
+    assert header[:14] == b"\r\n\r\n\0\r\nQUIT\n" + b"\x21\x11"  # version 2, TCP over IPv4
+    assert header[16:28] == bytes([127, 0, 0, 1] * 2) + here.to_bytes(2, "big") + \
+        there.to_bytes(2, "big")
+    assert header_of(world, echo, "none")[0] == b""
+
+
+def test_tls_to_whom_it_trusts_by_the_right_name(world, tls_echo, certificate):
+    keys = {"kind": "bridge", "addresses": tls_echo.stream_address, "tls": True,
+            "tls_ca": certificate[0], "tls_name": "service.example"}
+    backends = {"good": keys, "other": {**keys, "tls_name": "other.example"},
+                "unnamed": {key: value for key, value in keys.items() if key != "tls_name"},
+                "untrusted": {key: value for key, value in keys.items() if key != "tls_ca"}}
+    route = {"path": "/{name}", "targets": {name: name for name in backends}}
+    proxy = world.configured(f"backends: {json.dumps(backends)}\nroutes: [{json.dumps(route)}]\n")
+    for name in backends:
+        with Client(proxy.port) as client:
+            session = opened(client, f"/{name}")
+            if name == "good":
+                say(client, session, b"some bytes")
+                continue
+            stream = session.open(data=b"some bytes", end=True)
+            client.wait(lambda: stream.done)
+            assert from_wire(stream.reset_code) == TLS, name
