@@ -316,10 +316,13 @@ class Nginx(Server):
 
     def wait_access(self, request):
         """The line of its access log about this request, as words."""
-        def found():
-            with open(self.path("access"), encoding="utf-8") as file:
-                return next((line.split() for line in file if f'"{request}"' in line), None)
-        return until(found, f"nginx logs {request}")
+        return until(lambda: next((line for line in self.accesses() if f'"{request}"' in " ".join(line)), None),
+                     f"nginx logs {request}")
+
+    def accesses(self):
+        """The lines of its access log, as words."""
+        with open(self.path("access"), encoding="utf-8") as file:
+            return [line.split() for line in file]
 
 
 class HAProxy(Server):

@@ -1,9 +1,11 @@
 """PostgreSQL: its own client over the bridge."""
 
 import hashlib
+import signal
+import subprocess
 
 import pytest
-from servers import run
+from servers import run, until
 
 ROWS = 100_000
 EXPECTED = "".join(f"{n}|{hashlib.md5(str(n).encode()).hexdigest()}\n" for n in range(1, ROWS + 1))
@@ -44,3 +46,19 @@ def test_eight_clients_at_once(postgresql, port):
         == f"{clients * transactions}|t\n"
 
 
+
+
+def test_query_is_cancelled(postgresql, port):
+    """Ctrl-C in psql opens a second connection, by the same way, which names the query of the first."""
+    client = subprocess.Popen(
+        [postgresql.tool("psql"), *postgresql.arguments(port), "-XAtq", "-d", postgresql.database,
+         "-c", "SELECT pg_sleep(600)"], env=postgresql.environment(PGAPPNAME="sleeper"), stderr=subprocess.PIPE, text=True)
+    try:
+        asleep = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'sleeper' AND wait_event = 'PgSleep'"
+        until(lambda: postgresql.psql(asleep) == "1\n", "the query runs")
+        client.send_signal(signal.SIGINT)
+        assert "canceling statement due to user request" in client.communicate(timeout=30)[1]
+    finally:
+        client.kill()
+        client.wait()
+    postgresql.wait_log("sleeper ERROR:  canceling statement due to user request")
