@@ -92,9 +92,27 @@ static void close_with(struct pipe *p, void (*close_sock)(struct sock *s))
     env->stats->links--;
 }
 
-void pipe_close(struct pipe *p)
+static void close_now(struct pipe *p)
 {
     close_with(p, sock_close);
+}
+
+static void nobody_hears(void *user)
+{
+    (void)user;
+}
+
+static const struct pipe_ops ops_of_nobody = {.finished = nobody_hears};
+
+/* Our end must still be said where the service has said its own. */
+void pipe_close(struct pipe *p)
+{
+    if (p->state == PIPE_OPEN && p->shutting && p->read_over && !p->broken) {
+        p->ops = &ops_of_nobody;
+        pipe_finish(p);
+    } else {
+        close_now(p);
+    }
 }
 
 void pipe_reset(struct pipe *p)
@@ -104,7 +122,7 @@ void pipe_reset(struct pipe *p)
 
 static void fail(struct pipe *p, const struct pipe_end *end)
 {
-    pipe_close(p);
+    close_now(p);
     p->ops->failed(p->user, end);
 }
 
@@ -419,7 +437,7 @@ static void flush(void *owner)
     if (p->state == PIPE_NEW) {
         begin(p);
     } else if (p->state == PIPE_FINISHED) {
-        pipe_close(p);
+        close_now(p);
         p->ops->finished(p->user);
     }
 }

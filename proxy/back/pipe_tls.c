@@ -131,6 +131,8 @@ struct pipe_tls_session {
     gnutls_typed_vdata_st wanted[2];
     bool was_heard, is_other; /* the service; and it speaks something other than TLS */
     bool is_up, said_bye;
+    bool is_over; /* for reading: the end, or an error, which may not have been told yet */
+    int end;      /* 0 or an errno */
     uint8_t *unsent;
     size_t unsent_at, unsent_len;
     size_t begun; /* bytes of the holder's in what is unsent */
@@ -323,34 +325,46 @@ static enum pipe_step tls_open(struct pipe *p, struct pipe_end *why)
 
 /* --- open --- */
 
-static int errno_of(const struct pipe_tls_session *s, ssize_t rv)
+/* What comes after the last byte: 0 or an errno. rv is GnuTLS's for it. */
+static int end_of(const struct pipe *p, ssize_t rv)
 {
+    const struct pipe_tls_session *s = p->tls;
     if (s->receive_error)
         return s->receive_error;
-    if (rv == GNUTLS_E_PREMATURE_TERMINATION || rv == GNUTLS_E_FATAL_ALERT_RECEIVED)
+    if (rv == GNUTLS_E_PREMATURE_TERMINATION) /* of interest to those who read */
+        return p->stopped ? 0 : ECONNRESET;
+    if (rv == GNUTLS_E_FATAL_ALERT_RECEIVED)
         return ECONNRESET;
-    return EPROTO;
+    return rv == 0 ? 0 : EPROTO;
 }
 
+/* One record after the other: a socket that is asked once for each would tell of each. */
 static ssize_t tls_read(struct pipe *p, void *to, size_t room)
 {
     struct pipe_tls_session *s = p->tls;
-    ssize_t n = gnutls_record_recv(s->gnutls, to, room);
-    if (n >= 0)
-        return n;
-    /* Also what is no error but no bytes either: tickets, new keys, the wish to negotiate anew. */
-    if (!gnutls_error_is_fatal((int)n))
-        errno = EAGAIN;
-    else if (n == GNUTLS_E_PREMATURE_TERMINATION && !s->receive_error && p->stopped)
-        return 0; /* whether it was cut off is of no interest */
-    else
-        errno = errno_of(s, n);
+    size_t len = 0;
+    while (len < room && !s->is_over) {
+        ssize_t n = gnutls_record_recv(s->gnutls, (uint8_t *)to + len, room - len);
+        if (n > 0) {
+            len += (size_t)n;
+        } else if (n == 0 || gnutls_error_is_fatal((int)n)) {
+            s->is_over = true;
+            s->end = end_of(p, n);
+        } else { /* nothing now; or tickets, new keys, the wish to negotiate anew */
+            break;
+        }
+    }
+    if (len > 0)
+        return (ssize_t)len;
+    if (s->is_over && s->end == 0)
+        return 0;
+    errno = s->is_over ? s->end : EAGAIN;
     return -1;
 }
 
 static bool tls_holds(const struct pipe *p)
 {
-    return gnutls_record_check_pending(p->tls->gnutls) > 0;
+    return p->tls->is_over || gnutls_record_check_pending(p->tls->gnutls) > 0;
 }
 
 /* What follows the first skip bytes of from, as much as is for one record. */

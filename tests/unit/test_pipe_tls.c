@@ -14,43 +14,43 @@
 
 static void expect_open(struct tls_world *t)
 {
-    pipe_begin(t);
-    until(t->w, (service_step(t), (t->opened && t->up) || t->failed || t->error));
-    assert_int_equal(t->failed, 0);
+    pipe_begins(t);
+    until(t->s->w, (service_steps(t), (t->s->opened && t->up) || t->s->failed || t->error));
+    assert_int_equal(t->s->failed, 0);
     assert_int_equal(t->error, 0);
-    pipe_push(t, "hello", 5);
-    until(t->w, (service_read(t), t->heard_len == 5));
+    pipe_pushes(t, "hello", 5);
+    until(t->s->w, (service_reads(t), t->heard_len == 5));
     assert_memory_equal(t->heard, "hello", 5);
     t->heard_len = 0;
-    pipe_close(t->pipe);
-    t->pipe = NULL;
-    service_close(t);
+    pipe_close(t->s->pipe);
+    t->s->pipe = NULL;
+    service_closes(t->s);
 }
 
 /* What the log would have of it. */
 static void expect_failure(struct tls_world *t, const char *why)
 {
-    until(t->w, (service_step(t), t->opened || t->failed));
-    assert_int_equal(t->opened, 0);
-    assert_int_equal(t->end.fault, FAULT_BACKEND_TLS);
-    assert_true(t->end.error != 0);
-    assert_int_equal(strncmp(t->text, "TLS to ", 7), 0);
-    assert_non_null(strstr(t->text, t->w->target.address));
-    if (!strstr(t->text, why))
-        fail_msg("\"%s\" does not say \"%s\"", t->text, why);
-    assert_int_equal(t->w->stats.links, 0);
+    until(t->s->w, (service_steps(t), t->s->opened || t->s->failed));
+    assert_int_equal(t->s->opened, 0);
+    assert_int_equal(t->s->end.fault, FAULT_BACKEND_TLS);
+    assert_true(t->s->end.error != 0);
+    assert_int_equal(strncmp(t->s->text, "TLS to ", 7), 0);
+    assert_non_null(strstr(t->s->text, t->s->w->target.address));
+    if (!strstr(t->s->text, why))
+        fail_msg("\"%s\" does not say \"%s\"", t->s->text, why);
+    assert_int_equal(t->s->w->stats.links, 0);
 }
 
 static void expect_distrust(struct tls_world *t, enum proof proof, const char *why)
 {
     service_shows(t, proof, TLS_13);
-    pipe_begin(t);
+    pipe_begins(t);
     expect_failure(t, why);
-    until(t->w, (service_step(t), t->error || t->up));
+    until(t->s->w, (service_steps(t), t->error || t->up));
     if (t->up) /* it believed so until it heard of the alert */
-        until(t->w, (service_read(t), t->error));
+        until(t->s->w, (service_reads(t), t->error));
     assert_int_equal(t->error, GNUTLS_E_FATAL_ALERT_RECEIVED);
-    service_close(t);
+    service_closes(t->s);
 }
 
 /* --- good ones --- */
@@ -58,7 +58,7 @@ static void expect_distrust(struct tls_world *t, enum proof proof, const char *w
 static void both_versions_are_spoken(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), NULL);
     service_shows(t, PROOF_GOOD, TLS_13);
     expect_open(t);
@@ -75,7 +75,7 @@ static void the_name_is_asked_for(void **state)
     size_t len = sizeof name;
     unsigned type;
     gnutls_datum_t alpn;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     service_shows(t, PROOF_GOOD, TLS_13);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     expect_open(t);
@@ -94,7 +94,7 @@ static void the_name_is_asked_for(void **state)
 static void a_unix_socket_has_the_name_that_is_given(void **state)
 {
     struct tls_world *t = *state;
-    service_listen_unix(t);
+    service_listens_unix(t->s, 16);
     service_shows(t, PROOF_GOOD, TLS_13);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     expect_open(t);
@@ -103,7 +103,7 @@ static void a_unix_socket_has_the_name_that_is_given(void **state)
 static void one_certificate_alone_may_be_trusted(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     service_shows(t, PROOF_OF_ITSELF, TLS_13);
     pipe_trusts(t, tls_own_proof(), NULL);
     expect_open(t);
@@ -115,7 +115,7 @@ static void one_certificate_alone_may_be_trusted(void **state)
 static void others_are_not_trusted(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     expect_distrust(t, PROOF_OF_STRANGER, "not issued by an authority that is trusted here");
     expect_distrust(t, PROOF_OF_ITSELF, "not issued by an authority that is trusted here");
@@ -127,7 +127,7 @@ static void others_are_not_trusted(void **state)
 static void another_name_is_not_enough(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), "other.test");
     expect_distrust(t, PROOF_GOOD, "the certificate is not issued for other.test");
     pipe_trusts(t, tls_authority(), "sub." SERVICE_NAME);
@@ -142,13 +142,13 @@ static void another_name_is_not_enough(void **state)
 static void the_system_does_not_know_ours(void **state)
 {
     struct tls_world *t = *state;
-    t->shared.tls = pipe_tls_new(&(struct pipe_tls_config){.name = SERVICE_NAME});
-    const char *error = pipe_tls_error(t->shared.tls);
+    t->s->shared.tls = pipe_tls_new(&(struct pipe_tls_config){.name = SERVICE_NAME});
+    const char *error = pipe_tls_error(t->s->shared.tls);
     if (error) {
         assert_string_equal(error, "this system has no certificates that are trusted");
         return;
     }
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     expect_distrust(t, PROOF_GOOD, "not issued by an authority");
 }
 
@@ -157,23 +157,24 @@ static void the_system_does_not_know_ours(void **state)
 static void fails_after_bytes(struct tls_world *t, const char *bytes, bool reset, const char *why)
 {
     char hello[4096]; /* what is not read makes a reset of closing */
-    pipe_begin(t);
-    until(t->w, (service_step(t), t->fd >= 0 && read(t->fd, hello, sizeof hello) > 0));
+    pipe_begins(t);
+    until(t->s->w,
+          (service_steps(t), t->s->service >= 0 && read(t->s->service, hello, sizeof hello) > 0));
     if (bytes)
-        assert_int_equal(write(t->fd, bytes, strlen(bytes)), strlen(bytes));
+        assert_int_equal(write(t->s->service, bytes, strlen(bytes)), strlen(bytes));
     if (reset)
-        service_reset(t);
+        service_resets(t->s);
     else if (!bytes)
-        service_close(t);
+        service_closes(t->s);
     expect_failure(t, why);
-    if (t->fd >= 0)
-        service_close(t);
+    if (t->s->service >= 0)
+        service_closes(t->s);
 }
 
 static void a_handshake_may_fail_in_many_ways(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     fails_after_bytes(t, NULL, false, ": the service closed the connection in the handshake");
     fails_after_bytes(t, NULL, true, ": Connection reset by peer");
@@ -187,29 +188,29 @@ static void a_handshake_may_fail_in_many_ways(void **state)
 static void a_service_may_refuse(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     service_shows(t, PROOF_GOOD, "NORMAL:-VERS-ALL:+VERS-TLS1.2:-CIPHER-ALL:+AES-128-CBC");
-    pipe_begin(t);
+    pipe_begins(t);
     expect_failure(t, ": the service refused the handshake: Handshake failed");
-    service_close(t);
+    service_closes(t->s);
     service_shows(t, PROOF_GOOD, "NORMAL:-VERS-ALL:+VERS-TLS1.1");
-    pipe_begin(t);
+    pipe_begins(t);
     expect_failure(t, ": the service ");
 }
 
 static void a_silent_service_is_left(void **state)
 {
     struct tls_world *t = *state;
-    uint64_t begun = t->w->now;
-    service_listen(t);
+    uint64_t begun = t->s->w->now;
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
-    pipe_begin(t);
-    until(t->w, (t->w->now += 50 * NS_PER_MS, t->opened || t->failed));
-    assert_int_equal(t->end.fault, FAULT_BACKEND_CONNECT_TIMEOUT);
-    assert_int_equal(t->end.error, ETIMEDOUT);
-    assert_non_null(strstr(t->text, "TLS to tcp:127.0.0.1:"));
-    assert_true(t->w->now - begun >= t->shared.connect_timeout_ns);
+    pipe_begins(t);
+    until(t->s->w, (t->s->w->now += 50 * NS_PER_MS, t->s->opened || t->s->failed));
+    assert_int_equal(t->s->end.fault, FAULT_BACKEND_CONNECT_TIMEOUT);
+    assert_int_equal(t->s->end.error, ETIMEDOUT);
+    assert_non_null(strstr(t->s->text, "TLS to tcp:127.0.0.1:"));
+    assert_true(t->s->w->now - begun >= t->s->shared.connect_timeout_ns);
 }
 
 /* Bytes of a handshake that go on and on do not make its time longer. */
@@ -219,17 +220,17 @@ static void a_slow_handshake_has_no_more_time(void **state)
     /* The longest record there is, with a ServerHello that fills it. */
     const char begins[] = "\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03";
     size_t sent = 0;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
-    pipe_begin(t);
-    until(t->w, (service_step(t), t->fd >= 0));
-    while (!t->opened && !t->failed) {
-        assert_int_equal(write(t->fd, sent < sizeof begins - 1 ? begins + sent : "", 1), 1);
+    pipe_begins(t);
+    until(t->s->w, (service_steps(t), t->s->service >= 0));
+    while (!t->s->opened && !t->s->failed) {
+        assert_int_equal(write(t->s->service, sent < sizeof begins - 1 ? begins + sent : "", 1), 1);
         sent++;
-        t->w->now += 100 * NS_PER_MS;
-        world_step(t->w);
+        t->s->w->now += 100 * NS_PER_MS;
+        world_step(t->s->w);
     }
-    assert_int_equal(t->end.fault, FAULT_BACKEND_CONNECT_TIMEOUT);
+    assert_int_equal(t->s->end.fault, FAULT_BACKEND_CONNECT_TIMEOUT);
     assert_true(sent < 100);
 }
 
@@ -237,20 +238,20 @@ static void a_slow_handshake_has_no_more_time(void **state)
 static void a_handshake_is_written_in_parts(void **state)
 {
     struct tls_world *t = *state;
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     pipe_trusts(t, tls_authority(), SERVICE_NAME);
     for (size_t most = 1; most < 700; most = most * 3 + 1) {
         service_shows(t, PROOF_GOOD, most % 2 ? TLS_13 : TLS_12);
         send_most = 0;
-        pipe_begin(t);
+        pipe_begins(t);
         for (int i = 0; i < 3; i++)
-            world_step(t->w);
+            world_step(t->s->w);
         send_most = most;
-        until(t->w, (service_step(t), (t->opened && t->up) || t->failed || t->error));
-        assert_int_equal(t->opened, 1);
-        pipe_close(t->pipe);
-        t->pipe = NULL;
-        service_close(t);
+        until(t->s->w, (service_steps(t), (t->s->opened && t->up) || t->s->failed || t->error));
+        assert_int_equal(t->s->opened, 1);
+        pipe_close(t->s->pipe);
+        t->s->pipe = NULL;
+        service_closes(t->s);
     }
 }
 
@@ -274,7 +275,7 @@ static void files_are_read_or_explained(void **state)
     expect_no_trust("/dev/null", "there is no certificate (PEM) in it");
     expect_no_trust("/", "Is a directory");
     char file[128];
-    snprintf(file, sizeof file, "%s/wrong.pem", t->w->dir);
+    snprintf(file, sizeof file, "%s/wrong.pem", t->s->w->dir);
     FILE *to = fopen(file, "w");
     assert_non_null(to);
     fputs("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", to);

@@ -24,17 +24,6 @@
 
 #define DAY_S (24 * 3600)
 
-size_t send_most = SIZE_MAX;
-
-ssize_t send(int fd, const void *data, size_t len, int flags)
-{
-    if (send_most == 0) {
-        errno = EAGAIN;
-        return -1;
-    }
-    return syscall(SYS_sendto, fd, data, len < send_most ? len : send_most, flags, NULL, 0);
-}
-
 /* --- certificates --- */
 
 static gnutls_x509_privkey_t keys[2]; /* of the authorities and of the services */
@@ -164,128 +153,46 @@ const char *tls_own_proof(void)
 
 /* --- the holder --- */
 
-static void act(struct tls_world *t, enum deed deed)
-{
-    if (deed == FINISH)
-        pipe_finish(t->pipe);
-    if (deed != CLOSE && deed != RESET)
-        return;
-    if (deed == CLOSE)
-        pipe_close(t->pipe);
-    else
-        pipe_reset(t->pipe);
-    t->pipe = NULL;
-}
-
-static void on_opened(void *user)
-{
-    struct tls_world *t = user;
-    t->opened++;
-    act(t, t->when_opened);
-}
-
-static void on_readable(void *user)
-{
-    struct tls_world *t = user;
-    t->readable++;
-    if (t->reads > 0) {
-        ssize_t n = pipe_read(t->pipe, t->got + t->len,
-                              t->reads < HEAP - t->len ? t->reads : HEAP - t->len);
-        if (n > 0)
-            t->len += (size_t)n;
-        else if (n == 0)
-            t->ended = true;
-        else if (errno != EAGAIN)
-            t->read_error = errno;
-    }
-    act(t, t->when_readable);
-}
-
-static void on_writable(void *user)
-{
-    struct tls_world *t = user;
-    t->writable++;
-    act(t, t->when_writable);
-}
-
-static void on_failed(void *user, const struct pipe_end *end)
-{
-    struct tls_world *t = user;
-    t->failed++;
-    t->end = *end;
-    snprintf(t->text, sizeof t->text, "%s", end->text);
-    t->pipe = NULL;
-}
-
-static void on_finished(void *user)
-{
-    struct tls_world *t = user;
-    t->finished++;
-    t->pipe = NULL;
-}
-
-static const struct pipe_ops ops = {on_opened, on_readable, on_writable, on_failed, on_finished};
-
 void pipe_trusts(struct tls_world *t, const char *ca, const char *name)
 {
-    pipe_tls_free(t->shared.tls);
-    t->shared.tls = pipe_tls_new(&(struct pipe_tls_config){.ca = ca, .name = name});
-    assert_null(pipe_tls_error(t->shared.tls));
+    struct pipe_shared *shared = &t->s->shared;
+    pipe_tls_free(shared->tls);
+    shared->tls = pipe_tls_new(&(struct pipe_tls_config){.ca = ca, .name = name});
+    assert_null(pipe_tls_error(shared->tls));
 }
 
-void pipe_begin(struct tls_world *t)
+void pipe_begins(struct tls_world *t)
 {
-    t->opened = t->failed = 0;
-    t->pipe = pipe_open(&t->shared, &t->w->target, NULL, 0, &ops, t);
-    assert_int_equal(t->opened + t->failed, 0);
+    t->s->opened = t->s->failed = 0;
+    scene_open(t->s, t->preface, t->preface ? strlen(t->preface) : 0);
 }
 
-void pipe_push(struct tls_world *t, const void *data, size_t len)
+void pipe_pushes(struct tls_world *t, const void *data, size_t len)
 {
+    struct scene *s = t->s;
     const uint8_t *at = data;
     uint64_t watchdog = uv_hrtime() + WATCHDOG_S * NS_PER_S;
-    pipe_want(t->pipe, t->reads > 0, true);
+    pipe_want(s->pipe, s->reads, true);
     while (len > 0) {
         const struct iovec parts[] = {{(void *)at, len / 3},
                                       {(void *)(at + len / 3), 0},
                                       {(void *)(at + len / 3), len - len / 3}};
-        ssize_t n = pipe_write(t->pipe, parts, 3);
+        ssize_t n = pipe_write(s->pipe, parts, 3);
         assert_true(uv_hrtime() < watchdog);
         if (n < 0) {
             assert_int_equal(errno, EAGAIN);
-            world_step(t->w);
-            service_read(t);
+            world_step(s->w);
+            service_reads(t);
             continue;
         }
         assert_true(n > 0 && (size_t)n <= len);
         at += n;
         len -= (size_t)n;
     }
-    pipe_want(t->pipe, t->reads > 0, false);
+    pipe_want(s->pipe, s->reads, false);
 }
 
 /* --- the service --- */
-
-void service_listen(struct tls_world *t)
-{
-    struct sockaddr_in in = {.sin_family = AF_INET};
-    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t len = sizeof in;
-    char address[64];
-    const char *error = NULL;
-    t->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    assert_int_equal(bind(t->listener, (struct sockaddr *)&in, sizeof in), 0);
-    assert_int_equal(getsockname(t->listener, (struct sockaddr *)&in, &len), 0);
-    assert_int_equal(listen(t->listener, 16), 0);
-    snprintf(address, sizeof address, "tcp:127.0.0.1:%u", ntohs(in.sin_port));
-    assert_true(world_target(t->w, address, &error));
-}
-
-void service_listen_unix(struct tls_world *t)
-{
-    t->listener = world_listen_unix(t->w, 16);
-    fcntl(t->listener, F_SETFL, O_NONBLOCK);
-}
 
 void service_shows(struct tls_world *t, enum proof proof, const char *priority)
 {
@@ -304,14 +211,15 @@ void service_shows(struct tls_world *t, enum proof proof, const char *priority)
     t->error = 0;
 }
 
-void service_step(struct tls_world *t)
+void service_steps(struct tls_world *t)
 {
-    if (t->fd < 0) {
-        t->fd = accept4(t->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (t->fd < 0)
+    if (t->s->service < 0) {
+        fcntl(t->s->listener, F_SETFL, O_NONBLOCK);
+        t->s->service = accept4(t->s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (t->s->service < 0)
             return;
         if (t->tls)
-            gnutls_transport_set_int(t->tls, t->fd);
+            gnutls_transport_set_int(t->tls, t->s->service);
     }
     if (!t->tls || t->up || t->error)
         return;
@@ -323,7 +231,7 @@ void service_step(struct tls_world *t)
     }
 }
 
-void service_read(struct tls_world *t)
+void service_reads(struct tls_world *t)
 {
     while (t->up && !t->heard_end && !t->error) {
         ssize_t n = gnutls_record_recv(t->tls, t->heard + t->heard_len, HEAP - t->heard_len);
@@ -338,7 +246,7 @@ void service_read(struct tls_world *t)
     }
 }
 
-void service_write(struct tls_world *t, const void *data, size_t len)
+void service_writes(struct tls_world *t, const void *data, size_t len)
 {
     const uint8_t *at = data;
     uint64_t watchdog = uv_hrtime() + WATCHDOG_S * NS_PER_S;
@@ -347,7 +255,7 @@ void service_write(struct tls_world *t, const void *data, size_t len)
         assert_true(uv_hrtime() < watchdog);
         if (n < 0) {
             assert_int_equal(n, GNUTLS_E_AGAIN);
-            world_step(t->w);
+            world_step(t->s->w);
             continue;
         }
         at += n;
@@ -355,27 +263,14 @@ void service_write(struct tls_world *t, const void *data, size_t len)
     }
 }
 
-void service_close(struct tls_world *t)
-{
-    close(t->fd);
-    t->fd = -1;
-}
-
-void service_reset(struct tls_world *t)
-{
-    const struct linger at_once = {1, 0};
-    setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
-    service_close(t);
-}
-
 void both_up(struct tls_world *t, const char *priority)
 {
-    service_listen(t);
+    service_listens_tcp(t->s, 16);
     service_shows(t, PROOF_GOOD, priority);
     pipe_trusts(t, tls_authority(), NULL);
-    pipe_begin(t);
-    until(t->w, (service_step(t), (t->opened && t->up) || t->failed || t->error));
-    assert_int_equal(t->opened, 1);
+    pipe_begins(t);
+    until(t->s->w, (service_steps(t), (t->s->opened && t->up) || t->s->failed || t->error));
+    assert_int_equal(t->s->opened, 1);
     assert_true(t->up);
 }
 
@@ -385,18 +280,11 @@ int tls_setup(void **state)
 {
     struct tls_world *t = calloc(1, sizeof *t);
     assert_non_null(t);
-    void *world;
-    world_setup(&world);
-    t->w = world;
-    t->shared = (struct pipe_shared){.env = &t->w->env,
-                                     .loop = &t->w->loop,
-                                     .connect_timeout_ns = 5 * NS_PER_S,
-                                     .linger_timeout_ns = 2 * NS_PER_S};
-    t->listener = t->fd = -1;
-    t->got = malloc(HEAP);
+    void *scene;
+    scene_setup(&scene);
+    t->s = scene;
     t->heard = malloc(HEAP);
-    assert_true(t->got && t->heard);
-    send_most = SIZE_MAX;
+    assert_non_null(t->heard);
     *state = t;
     return 0;
 }
@@ -404,21 +292,13 @@ int tls_setup(void **state)
 int tls_teardown(void **state)
 {
     struct tls_world *t = *state;
-    void *world = t->w;
-    if (t->pipe)
-        pipe_close(t->pipe);
-    assert_int_equal(t->shared.pipes, 0);
-    pipe_tls_free(t->shared.tls); /* before the pipes' memory goes */
+    void *scene = t->s;
     if (t->tls)
         gnutls_deinit(t->tls);
     if (t->credentials)
         gnutls_certificate_free_credentials(t->credentials);
-    if (t->fd >= 0)
-        close(t->fd);
-    if (t->listener >= 0)
-        close(t->listener);
-    world_teardown(&world);
-    free(t->got);
+    pipe_tls_free(t->s->shared.tls); /* before the pipe has gone, as an upstream does */
+    scene_teardown(&scene);
     free(t->heard);
     free(t);
     return 0;
