@@ -6,6 +6,7 @@
 
 PORT  ?= 4433
 ADMIN ?= localhost:8080
+PAGE  ?= 8000
 SUITE ?=
 BENCH ?=
 CLIENTS ?=
@@ -15,17 +16,27 @@ python = /usr/bin/python3
 setup = bash tests/support/setup.sh
 build = bash tests/support/build.sh
 
+examples = example-redis example-postgresql example-terminal
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak chaos interop services bench newest lint docs format clean
+.PHONY: help run $(examples) build test soak chaos interop services examples bench newest lint docs format clean
 
 help: ## show this
 	@echo 'Sluice, a reverse proxy for WebTransport'
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 27
 
 run: ## install what is needed, build, and start the demo (Ctrl-C ends it)
 	@$(setup) build
 	@$(build) build
 	@exec $(python) tests/support/demo.py --port $(PORT) --admin $(ADMIN)
+
+example-redis: ## a page that talks to Redis, through a bridge (Ctrl-C ends it; PAGE=8000: its port)
+example-postgresql: ## a page that asks PostgreSQL
+example-terminal: ## a terminal in a page: a shell of yours
+$(examples):
+	@$(setup) $@
+	@$(build) build
+	@exec $(python) examples/run.py $(@:example-%=%) --port $(PORT) --page $(PAGE)
 
 build: ## install what is needed and build into build/
 	@$(setup) build
@@ -52,6 +63,10 @@ interop: ## run other people's WebTransport clients against Sluice: who can do w
 services: ## real services behind Sluice: Redis, PostgreSQL, OpenSSH, mosquitto, nginx, HAProxy, DNS
 	@$(setup) services
 	@$(python) tests/support/run.py services
+
+examples: ## test the examples in both browsers
+	@$(setup) examples
+	@$(python) tests/support/run.py examples
 
 bench: ## measure Sluice against the front alone (a few minutes; close other programs)
 	@$(setup) bench

@@ -123,6 +123,9 @@ LONG_FUNCTIONS = {
     "proxy/front/conn_frames.c:take_frame": "a table: each of QUIC's frame types in a line or two",
 }
 
+# Other people's files, as they published them.
+VENDORED = ("examples/terminal/vendor/xterm", "examples/terminal/vendor/addon-fit")
+
 BAD_NAMES = re.compile(r"(^|[_-])(utils?|common|helpers?|managers?|misc)($|[_.-])")
 LEFTOVERS = re.compile(r"\b(TODO|FIXME|XXX)\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.}$)*])/(?:work|farm|root)/|(?<!\w)/home/\w|/tmp/w/")
@@ -158,7 +161,8 @@ class Tree:
             names = out.decode().split("\0")
         else:
             names = [str(p.relative_to(self.root)) for p in self.root.rglob("*")]
-        return [n for n in names if n and (self.root / n).is_file()]
+        return [n for n in names
+                if n and not n.startswith(VENDORED) and (self.root / n).is_file()]
 
     def lines(self, name):
         if name not in self._lines:

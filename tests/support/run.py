@@ -88,6 +88,7 @@ SOAK = [
 # Only by name: what make test does not install.
 MORE = [
     Suite("services", "pytest", "tests/services", "build"),
+    Suite("examples", "pytest", "tests/examples", "build"),
 ]
 
 
@@ -305,7 +306,7 @@ def prepare_build(folder):
 
 
 def uses_wire(suite):
-    return suite.what in ("tests/wire", "tests/chaos", "tests/interop", "tests/services",
+    return suite.what in ("tests/wire", "tests/chaos", "tests/interop", "tests/services", "tests/examples",
                           "tests/container")
 
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|services|soak|bench|newest|runtime
+# Installs the Debian packages that a make target needs: setup.sh build|lint|test|interop|services|examples|
+# example-NAME|soak|bench|newest|runtime
 #
 # Asks dpkg what is missing, so a second run costs a few milliseconds and changes nothing. On Debian
 # 12 the QUIC libraries, and Go for make interop, come from bookworm-backports, which is added with the
@@ -21,6 +22,9 @@ interop_packages=(mmdebstrap)
 # The servers of make services and their own clients. Each test starts its own; Debian's stay down.
 service_packages=(redis-server redis-tools postgresql openssh-server openssh-client mosquitto mosquitto-clients
     nginx haproxy dnsmasq-base curl openssl)
+# The examples that need a server of Debian's.
+redis_packages=(redis-server)
+postgresql_packages=(postgresql)
 service_units=(redis-server/redis-server postgresql/postgresql openssh-server/ssh mosquitto/mosquitto nginx/nginx
     haproxy/haproxy)
 bench_packages=(libcmocka-dev)
@@ -95,7 +99,10 @@ packages_wanted() {
     build) say "${build_packages[@]}" ;;
     bench) say "${build_packages[@]}" "${bench_packages[@]}" ;;
     lint) say "${lint_packages[@]}" ;;
-    test | interop | services | soak)
+    example-redis) say "${build_packages[@]}" "${redis_packages[@]}" ;;
+    example-postgresql) say "${build_packages[@]}" "${postgresql_packages[@]}" ;;
+    example-terminal) say "${build_packages[@]}" ;;
+    test | interop | services | examples | soak)
         say "${build_packages[@]}" "${lint_packages[@]}" "${test_packages[@]}"
         node_suffices || say nodejs npm
         case $want in
@@ -104,12 +111,13 @@ packages_wanted() {
             rust_suffices || say rustc-web cargo-web
             ;;
         services) say "${service_packages[@]}" ;;
+        examples) say "${redis_packages[@]}" "${postgresql_packages[@]}" ;;
         soak) say "${soak_packages[@]}" ;;
         esac
         ;;
     runtime) say "${runtime_packages[@]}" ;;
     newest) say debootstrap git ;;
-    *) fail "unknown target '$want': build, lint, test, interop, services, soak, bench, newest or runtime." ;;
+    *) fail "unknown target '$want': build, lint, test, interop, services, examples, example-NAME, soak, bench, newest or runtime." ;;
     esac
 }
 
@@ -208,7 +216,7 @@ add_backports() {
 }
 
 # Installing a server would start it, and again at each boot. Neither is wanted of those that only tests
-# use. A policy that is there already has its reasons and stays.
+# and examples use. A policy that is there already has its reasons and stays.
 keep_services_down() {
     local policy=/usr/sbin/policy-rc.d
     [ ! -e $policy ] || return 0
@@ -242,7 +250,7 @@ fi
 [ "$codename" != bookworm ] || [ ${#missing_recent[@]} = 0 ] || add_backports
 update_lists
 say "installing $count packages (this can take a few minutes): ${missing[*]} ${missing_recent[*]}"
-[ "$want" != services ] || keep_services_down
+case $want in services | example*) keep_services_down ;; esac
 installed=("${missing[@]}")
 if [ ${#missing[@]} -gt 0 ]; then
     apt "installing packages failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${missing[@]}"
@@ -252,7 +260,7 @@ if [ ${#missing_recent[@]} -gt 0 ]; then
     [ "$codename" != bookworm ] || from=(-t bookworm-backports)
     apt "installing ${missing_recent[*]} failed.${unreachable:+ Is the network up? Not reached: $unreachable}" install --no-install-recommends "${from[@]}" "${missing_recent[@]}"
 fi
-[ "$want" != services ] || disable_services "${installed[@]}"
+case $want in services | example*) disable_services "${installed[@]}" ;; esac
 find_missing
 [ $((${#missing[@]} + ${#missing_recent[@]})) = 0 ] ||
     fail "apt succeeded, but these are still missing: ${missing[*]} ${missing_recent[*]}"
