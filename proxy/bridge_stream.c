@@ -337,6 +337,8 @@ static enum bridge_code code_of(enum fault fault, int error)
         return BRIDGE_REFUSED;
     case ETIMEDOUT:
         return BRIDGE_TIMED_OUT;
+    case ECONNRESET:
+        return BRIDGE_RESET;
     case EMFILE:
     case ENFILE:
     case ENOMEM:

@@ -122,9 +122,11 @@ static void fail(struct dial *d, enum fault fault, int error, const char *why)
     d->ops->failed(d->user, fault, error, d->text);
 }
 
+/* Somebody who does not listen refuses; who resets had the connection. */
 static void refused(struct dial *d, int error)
 {
-    fail(d, FAULT_BACKEND_CONNECT, error, strerror(error));
+    fail(d, error == ECONNRESET ? FAULT_BACKEND_LOST : FAULT_BACKEND_CONNECT, error,
+         strerror(error));
 }
 
 static void connected(struct dial *d)

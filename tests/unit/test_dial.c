@@ -151,6 +151,28 @@ static void tcp_connects(void **state)
     close(listener);
 }
 
+/* The kernel tells it where it tells of a refusal; but somebody does listen. */
+static void a_reset_before_we_know_of_the_connection_is_no_refusal(void **state)
+{
+    struct world *w = *state;
+    uint16_t port;
+    int listener = listen_tcp(&port, true);
+    char address[64];
+    snprintf(address, sizeof address, "tcp:127.0.0.1:%u", port);
+    use_address(w, address);
+    w->link = world_open(w, &world_ops, w);
+    turn_end(&w->turn); /* it has begun */
+    int app = accept(listener, NULL, NULL);
+    struct linger reset = {1, 0};
+    setsockopt(app, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(app);
+    until(w, w->opened || w->closed);
+    assert_int_equal(w->opened, 0);
+    assert_int_equal(w->end.fault, FAULT_BACKEND_LOST);
+    assert_int_equal(w->end.error, ECONNRESET);
+    close(listener);
+}
+
 static void addresses_are_understood_or_explained(void **state)
 {
     struct world *w = *state;
@@ -181,8 +203,11 @@ static void addresses_are_understood_or_explained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        in_world(an_absent_application_is_told),          in_world(a_full_backlog_is_tried_again),
-        in_world(a_link_may_be_closed_while_it_connects), in_world(tcp_connects),
+        in_world(an_absent_application_is_told),
+        in_world(a_full_backlog_is_tried_again),
+        in_world(a_link_may_be_closed_while_it_connects),
+        in_world(tcp_connects),
+        in_world(a_reset_before_we_know_of_the_connection_is_no_refusal),
         in_world(addresses_are_understood_or_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
