@@ -23,6 +23,7 @@ sys.path[:0] = glob.glob(os.path.join(INSTALLED, "venv/lib/python3*/site-package
 from support.browsers import KINDS, Browser, PageServer
 from support.proxy import Proxy
 from support.rawapp import RawApp
+from support.service import Bridge
 from support.stuck import Stage
 
 SOAK = os.environ.get("SOAK") == "1"
@@ -161,6 +162,14 @@ def stage(world, request):
     s = Stage(world)
     yield s
     s.stop(not getattr(request.node, "failed", False))
+
+
+@pytest.fixture
+def bridge(world, request):
+    """Services that know nothing of WebTransport, and a proxy before them: see support/service.py."""
+    b = Bridge(world)
+    yield b
+    b.stop(not getattr(request.node, "failed", False))
 
 
 @pytest.hookimpl(hookwrapper=True)
