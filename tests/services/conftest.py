@@ -74,11 +74,11 @@ def bridge(world):
 
 @pytest.fixture
 def tunnel(bridge):
-    """Starts a bridge with these keys and a tunnel to it."""
+    """Starts a tunnel to a proxy, or to one that it starts with these keys."""
     started = []
 
-    def start(source="127.0.0.1", **keys):
-        proxy = bridge(**keys)
+    def start(source="127.0.0.1", proxy=None, **keys):
+        proxy = proxy or bridge(**keys)
         started.append(Tunnel(proxy, source=source))
         started[-1].proxy = proxy
         return started[-1]

@@ -45,10 +45,10 @@ def until(condition, what):
 
 
 def run(*command, text=True, status=0, **options):
-    """What a program prints; it must end with this status."""
+    """What a program prints; it must end with this status (None: any but 0)."""
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=text, timeout=120, check=False, **options)
-    assert done.returncode == status, \
+    assert done.returncode == status if status is not None else done.returncode, \
         f"{command[0]}: status {done.returncode}: {done.stderr or done.stdout[-2000:]!r}"
     return done.stdout
 

@@ -21,12 +21,11 @@ def test_access_log_has_the_clients_address(nginx, tunnel, version):
 
 
 def test_each_stream_tells_the_address_of_its_own_client(nginx, bridge, tunnel):
-    sources = ["127.0.0.3", "127.0.0.4"]
-    ways = [tunnel(source=source, addresses=nginx.address, proxy_protocol="v2") for source in sources]
-    for way in ways * 2:
-        number = ways.index(way)
-        curl(way.port, f"/file?{number}", "--range", "0-9")
-        assert nginx.wait_access(f"GET /file?{number} HTTP/1.1")[0] == sources[number]
+    proxy = bridge(addresses=nginx.address, proxy_protocol="v2")
+    ways = [tunnel(source=source, proxy=proxy) for source in ("127.0.0.3", "127.0.0.4")]
+    for number, way in enumerate(ways * 3):
+        assert len(curl(way.port, f"/file?{number}", "--range", "0-9")) == 10
+        assert nginx.wait_access(f"GET /file?{number} HTTP/1.1")[0] == way.source[0]
 
 
 def test_the_header_comes_before_tls(nginx, tunnel):
@@ -43,7 +42,7 @@ def test_nothing_is_sent_to_one_with_another_certificate(nginx, tunnel, wrong):
     keys = {"tls": True, "tls_ca": nginx.certificate, "tls_name": nginx.tls_name, **wrong}
     way = tunnel(addresses=nginx.tls_address, proxy_protocol="v2",
                  **{key: value for key, value in keys.items() if value})
-    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=56)
+    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=None)
     assert way.wait_codes() == {6}
     assert nginx.accesses() == []
 
@@ -51,7 +50,7 @@ def test_nothing_is_sent_to_one_with_another_certificate(nginx, tunnel, wrong):
 def test_without_the_header_nginx_refuses(nginx, tunnel):
     """So the tests above see what Sluice has sent."""
     way = tunnel(addresses=nginx.address)
-    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=52)
+    run(program("curl"), "-sS", "--noproxy", "*", f"http://127.0.0.1:{way.port}/file", status=None)
     nginx.wait_log("broken header")
 
 
