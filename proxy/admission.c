@@ -12,6 +12,7 @@
 #include "admission_internal.h"
 #include "base/clients.h"
 #include "base/hostport.h"
+#include "base/timers.h"
 #include "front/wt.h"
 
 #define PATH_IN_LOG 256
@@ -194,15 +195,24 @@ static enum fault enter_client(struct visit *v, const struct wt_request *request
     return fault;
 }
 
+static enum fault ask_route(const struct admission *a, const struct admission_route *route)
+{
+    const struct presence *p = presence_of(a->present, route);
+    if (route->max_sessions && p->sessions >= route->max_sessions)
+        return FAULT_TOO_MANY_SESSIONS;
+    if (rate_is_over(&p->rate, &route->session_rate, timers_now(a->env->timers)))
+        return FAULT_ROUTE_SESSION_RATE;
+    return FAULT_NONE;
+}
+
 static enum fault ask_all(struct admission *a, const struct wt_request *request, struct visit *v)
 {
     enum fault fault = find_route(a, request, &v->route);
     if (fault != FAULT_NONE)
         return fault;
-    size_t most = v->route->max_sessions;
     fault = gate_check(&v->route->rules, request->headers, request->header_count);
-    if (fault == FAULT_NONE && most && presence_of(a->present, v->route)->sessions >= most)
-        fault = FAULT_TOO_MANY_SESSIONS;
+    if (fault == FAULT_NONE)
+        fault = ask_route(a, v->route);
     if (fault == FAULT_NONE)
         fault = enter_client(v, request);
     if (fault == FAULT_NONE)
@@ -230,7 +240,9 @@ enum fault admission_enter(struct admission *a, const struct wt_request *request
     v->edition = a->present;
     v->upstreams = v->edition->upstreams;
     v->edition->visits++;
-    presence_of(v->edition, v->route)->sessions++;
+    struct presence *inside = presence_of(v->edition, v->route);
+    inside->sessions++;
+    rate_pay(&inside->rate, &v->route->session_rate, timers_now(a->env->timers));
     init_id(v);
     hostport_print(v->from, (const struct sockaddr *)&request->remote);
     v->draft = request->draft;

@@ -24,6 +24,7 @@
 #include "base/env.h"
 #include "base/fault.h"
 #include "base/forwarded.h"
+#include "base/rate.h"
 #include "gate.h"
 #include "route.h"
 
@@ -42,6 +43,7 @@ struct admission_route {
     struct route route;              /* what it fits */
     struct gate_rules rules;         /* who may come */
     size_t max_sessions;             /* of this worker; one more gets 503. 0: no limit of its own */
+    struct rate_limit session_rate;  /* of this worker; one more gets 503, too */
     struct forwarded_rule forwarded; /* whom proxies in front may speak for */
     struct affinity affinity;
     /* One of them: an application, or services that know nothing of sessions. */

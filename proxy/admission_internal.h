@@ -15,6 +15,7 @@
 struct presence {
     size_t routes; /* of all editions, that count here */
     size_t sessions;
+    struct rate rate; /* of new ones */
 };
 
 /* One configuration. It is there until another one is in use and its last visit has ended. */

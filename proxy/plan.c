@@ -67,11 +67,16 @@ static uint64_t share_of(uint64_t all, unsigned workers)
     return (all + workers - 1) / workers;
 }
 
+static struct rate_limit rate_limit_of(uint64_t per_second, unsigned workers)
+{
+    uint64_t share = share_of(per_second, workers);
+    return (struct rate_limit){.per_second = share, .burst = BURST_SECONDS * share};
+}
+
 static struct clients_limit clients_limit_of(uint64_t most, uint64_t per_second, unsigned workers)
 {
     return (struct clients_limit){.most = (size_t)share_of(most, workers),
-                                  .per_second = share_of(per_second, workers),
-                                  .burst = BURST_SECONDS * share_of(per_second, workers)};
+                                  .rate = rate_limit_of(per_second, workers)};
 }
 
 static struct clients_config clients_config_of(const struct config *c, unsigned workers)
@@ -115,7 +120,8 @@ static struct intake_limits intake_limits_of(const struct config *c,
         const struct config_listener *l = listener_now(c, ground->started, i);
         limits.listeners[i] =
             (struct intake_limit){.connections = share_of(l->max_connections, ground->workers),
-                                  .handshakes = share_of(l->max_handshakes, ground->workers)};
+                                  .handshakes = share_of(l->max_handshakes, ground->workers),
+                                  .rate = rate_limit_of(l->connection_rate, ground->workers)};
     }
     return limits;
 }
@@ -267,6 +273,7 @@ static struct admission_route admission_route_of(const struct config *c,
                   .origin_count = r->origins.count,
                   .require_origin = r->require_origin},
         .max_sessions = (size_t)share_of(r->max_sessions, workers),
+        .session_rate = rate_limit_of(r->session_rate, workers),
         .forwarded = {.kind = (enum forwarded_kind)r->forwarded,
                       .trusted = c->trusted_proxies.at,
                       .trusted_count = c->trusted_proxies.count},

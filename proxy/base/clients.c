@@ -1,9 +1,7 @@
 /*
  * clients - a table by address, and a list of those who have nothing, the quietest first.
  *
- * Rates: a client has, for each kind, the moment at which all that it got would have been paid for
- * (the generic cell rate algorithm, ITU-T I.371): it may be ahead of the clock by a burst. Calls
- * timers.
+ * Calls timers and rate.
  */
 #include "base/clients.h"
 
@@ -29,7 +27,7 @@ struct client {
     UT_hash_handle hh;
     struct address address;
     size_t count[CLIENTS_KINDS];
-    uint64_t paid_ns[CLIENTS_KINDS];
+    struct rate rate[CLIENTS_KINDS];
     TAILQ_ENTRY(client) entry; /* while it has nothing */
 };
 
@@ -113,17 +111,6 @@ static struct client *find(const struct clients *c, const struct address *a)
     return client;
 }
 
-static uint64_t interval(const struct clients_limit *limit)
-{
-    return NS_PER_S / limit->per_second;
-}
-
-static bool is_too_fast(const struct clients_limit *limit, const struct client *client,
-                        enum clients_kind kind, uint64_t now)
-{
-    return limit->per_second && client->paid_ns[kind] > now + (limit->burst - 1) * interval(limit);
-}
-
 static enum fault check(const struct clients *c, const struct client *client,
                         enum clients_kind kind)
 {
@@ -132,7 +119,7 @@ static enum fault check(const struct clients *c, const struct client *client,
         return FAULT_NONE;
     if (limit->most && client->count[kind] >= limit->most)
         return too_many[kind];
-    if (is_too_fast(limit, client, kind, timers_now(c->env->timers)))
+    if (rate_is_over(&client->rate[kind], &limit->rate, timers_now(c->env->timers)))
         return too_fast[kind];
     return FAULT_NONE;
 }
@@ -155,7 +142,7 @@ static bool has_nothing(const struct client *client)
 static bool owes_nothing(const struct client *client, uint64_t now)
 {
     for (size_t i = 0; i < CLIENTS_KINDS; i++)
-        if (client->paid_ns[i] > now)
+        if (client->rate[i].paid_ns > now)
             return false;
     return true;
 }
@@ -181,17 +168,6 @@ static struct client *new_client(struct clients *c, const struct address *a)
     return client;
 }
 
-static void pay(struct clients *c, struct client *client, enum clients_kind kind)
-{
-    const struct clients_limit *limit = &c->config.limits[kind];
-    uint64_t now = timers_now(c->env->timers);
-    if (!limit->per_second)
-        return;
-    if (client->paid_ns[kind] < now)
-        client->paid_ns[kind] = now;
-    client->paid_ns[kind] += interval(limit);
-}
-
 struct client *clients_enter(struct clients *c, const struct sockaddr *address,
                              enum clients_kind kind, enum fault *fault)
 {
@@ -207,7 +183,7 @@ struct client *clients_enter(struct clients *c, const struct sockaddr *address,
         c->idle_count--;
     }
     client->count[kind]++;
-    pay(c, client, kind);
+    rate_pay(&client->rate[kind], &c->config.limits[kind].rate, timers_now(c->env->timers));
     tidy(c);
     return client;
 }

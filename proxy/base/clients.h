@@ -20,6 +20,7 @@
 
 #include "base/env.h"
 #include "base/fault.h"
+#include "base/rate.h"
 
 #define CLIENTS_IDLE_MAX 16384
 
@@ -29,9 +30,8 @@ struct client;
 enum clients_kind { CLIENTS_CONNECTION, CLIENTS_SESSION, CLIENTS_KINDS };
 
 struct clients_limit {
-    size_t most;         /* at once; 0: no limit */
-    uint64_t per_second; /* in the long run; 0: no limit */
-    uint64_t burst;      /* so many may come at once after a quiet time; at least 1 */
+    size_t most; /* at once; 0: no limit */
+    struct rate_limit rate;
 };
 
 struct clients_config {

@@ -49,6 +49,8 @@ enum fault_reach {
       "the listener's limit of unfinished handshakes is reached")                                  \
     X(LISTENER_CONNECTIONS, "listener_connections", CONNECTION,                                    \
       "the listener's limit of connections is reached")                                            \
+    X(LISTENER_CONNECTION_RATE, "listener_connection_rate", CONNECTION,                            \
+      "the listener's limit of new connections a second is reached")                               \
     X(CLIENT_CONNECTIONS, "client_connections", CONNECTION,                                        \
       "the client's address has as many connections as one may have")                              \
     X(CLIENT_CONNECTION_RATE, "client_connection_rate", CONNECTION,                                \
@@ -112,6 +114,8 @@ enum fault_reach {
     X(WITHDRAWN, "withdrawn", SESSION, "the client gave up before the application answered")       \
     X(SHUTDOWN, "shutdown", SESSION, "the proxy ended the session because it is shutting down")    \
     X(TOO_MANY_SESSIONS, "too_many_sessions", SESSION, "the limit of sessions is reached")         \
+    X(ROUTE_SESSION_RATE, "route_session_rate", SESSION,                                           \
+      "the route's limit of new sessions a second is reached")                                     \
     X(CLIENT_SESSIONS, "client_sessions", SESSION,                                                 \
       "the client's address has as many sessions as one may have")                                 \
     X(CLIENT_SESSION_RATE, "client_session_rate", SESSION,                                         \

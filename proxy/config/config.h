@@ -46,7 +46,7 @@ struct config_targets {
 struct config_listener {
     const char *address; /* HOST:PORT */
     /* Of all workers together; 0: no limit of its own. */
-    uint64_t max_connections, max_handshakes;
+    uint64_t max_connections, max_handshakes, connection_rate;
 };
 
 struct config_certificate {
@@ -116,8 +116,9 @@ struct config_route {
     struct config_targets targets;
     uint64_t proxy_protocol; /* enum config_proxy_protocol */
     const char *root_path;
-    uint64_t forwarded;    /* enum forwarded_kind of base/forwarded.h */
-    uint64_t max_sessions; /* of all workers together; 0: no limit of its own */
+    uint64_t forwarded; /* enum forwarded_kind of base/forwarded.h */
+    /* Of all workers together; 0: no limit of its own. */
+    uint64_t max_sessions, session_rate;
     uint64_t session_memory;
     uint64_t app_session_window, app_stream_window;
     uint64_t max_pending_streams;

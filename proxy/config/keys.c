@@ -178,6 +178,11 @@ const struct key keys[] = {
      RANGE(1, 1000000),
      .meaning = "Unfinished handshakes of clients that came in here; one more is refused. Each "
                 "worker takes its share, rounded up."},
+    {KEY_NUMBER, LISTENER(connection_rate), .preset = "unlimited", .word = "unlimited",
+     RANGE(1, 1000000),
+     .meaning = "New connections a second that come in here, in the long run: after a quiet time "
+                "as many as in five seconds may come at once. One more is refused. Each worker "
+                "takes its share, rounded up."},
     {KEY_NUMBER, ALL(max_sessions), .option = "max-sessions", .preset = "auto", .word = "auto",
      RANGE(1, 10000000),
      .meaning = "Sessions at once; one more is answered 503. 'auto' follows from the limit on "
@@ -186,6 +191,10 @@ const struct key keys[] = {
      RANGE(1, 10000000),
      .meaning = "Sessions at once on this route; one more is answered 503. Each worker takes its "
                 "share, rounded up."},
+    {KEY_NUMBER, ROUTE(session_rate), .preset = "unlimited", .word = "unlimited", RANGE(1, 1000000),
+     .meaning = "New sessions a second on this route, in the long run: after a quiet time as many "
+                "as in five seconds may come at once. One more is answered 503. Each worker takes "
+                "its share, rounded up."},
     {KEY_NUMBER, ALL(client_connections), .option = "client-connections", .preset = "2048",
      .word = "unlimited", RANGE(1, 10000000),
      .meaning = "Connections at once from one client address; one more is refused. Each worker "

@@ -459,7 +459,8 @@ void conn_adopt(struct conn *c)
     LIST_INSERT_HEAD(&c->hub->conns, c, entry);
     c->hub->count++;
     if (conn_is_server(c))
-        intake_begin(&c->hub->intake, c->listener);
+        intake_begin(&c->hub->intake, &endpoint_settings(c->hub->endpoint)->intake, c->listener,
+                     timers_now(c->hub->env->timers));
     c->hub->env->stats->connections++;
     ngtcp2_conn_set_tls_native_handle(c->quic, tls_session_native(c->tls));
 }

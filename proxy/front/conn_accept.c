@@ -191,6 +191,7 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
 {
     struct conn_hub *hub = user;
     const struct endpoint_config *settings = endpoint_settings(hub->endpoint);
+    uint64_t now = timers_now(hub->env->timers);
     ngtcp2_pkt_hd hd;
 
     /* ngtcp2 looks at the length of the id only where there is no token. */
@@ -203,7 +204,7 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
     enum fault too_much =
         hub->env->clients ? clients_check(hub->env->clients, &p->remote.sa.any, CLIENTS_CONNECTION)
                           : FAULT_NONE;
-    enum fault too_many = intake_check(&hub->intake, &settings->intake, p->listener);
+    enum fault too_many = intake_check(&hub->intake, &settings->intake, p->listener, now);
     if (proof.kind == PROOF_FALSE)
         refuse(hub, &hd, p, NGTCP2_INVALID_TOKEN, FAULT_FALSE_PROOF);
     else if (is_ours && proof.kind != PROOF_RETRY) /* late for a connection that has ended */
@@ -211,7 +212,7 @@ void conn_accept(void *user, const struct packet *p, bool is_ours)
     else if (hub->is_stopped)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, FAULT_DRAINING);
     else if (!is_proven && (too_much != FAULT_NONE ||
-                            intake_wants_proof(&hub->intake, &settings->intake, p->listener)))
+                            intake_wants_proof(&hub->intake, &settings->intake, p->listener, now)))
         demand_proof(hub, &hd, p); /* whoever forges an address uses up nobody's share */
     else if (too_much != FAULT_NONE)
         refuse(hub, &hd, p, NGTCP2_CONNECTION_REFUSED, too_much);

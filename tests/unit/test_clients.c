@@ -128,7 +128,8 @@ static void come_and_go(struct place *p, const char *address, enum fault expecte
 static void rates_have_a_burst_and_then_an_interval(void **state)
 {
     struct place p;
-    begin(&p, (struct clients_limit){.per_second = 10, .burst = 5}, (struct clients_limit){0});
+    begin(&p, (struct clients_limit){.rate = {.per_second = 10, .burst = 5}},
+          (struct clients_limit){0});
     (void)state;
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 5; i++)
@@ -150,7 +151,8 @@ static void rates_have_a_burst_and_then_an_interval(void **state)
 static void addresses_that_have_nothing_are_forgotten(void **state)
 {
     struct place p;
-    begin(&p, (struct clients_limit){.per_second = 1, .burst = 1}, (struct clients_limit){0});
+    begin(&p, (struct clients_limit){.rate = {.per_second = 1, .burst = 1}},
+          (struct clients_limit){0});
     (void)state;
     for (uint32_t i = 0; i < CLIENTS_IDLE_MAX + 1000; i++) {
         char text[32];

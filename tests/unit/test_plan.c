@@ -8,7 +8,8 @@
 /* Every value differs from all others and from its default. */
 static const char text[] = "certificates: [{cert: auto}]\n"
                            "listeners:\n"
-                           "  - {address: ':0', max_connections: 70, max_handshakes: 71}\n"
+                           "  - {address: ':0', max_connections: 70, max_handshakes: 71, "
+                           "connection_rate: 75}\n"
                            "  - {address: ':1'}\n"
                            "  - {address: ':0', max_connections: 72}\n"
                            "backends:\n"
@@ -46,6 +47,7 @@ static const char text[] = "certificates: [{cert: auto}]\n"
                            "    add_response_headers: {x-e: f, x-g: h}\n"
                            "    strip_response_headers: x-i\n"
                            "    max_sessions: 31\n"
+                           "    session_rate: 76\n"
                            "    session_memory: 1201KiB\n"
                            "    app_session_window: 302KiB\n"
                            "    app_stream_window: 103KiB\n"
@@ -204,12 +206,16 @@ static void test_listeners(void **state)
     assert_int_equal(intake->unproven, 73);
     assert_limit(&intake->all, 53, 74);
     assert_limit(&intake->listeners[0], 70, 71);
+    assert_int_equal(intake->listeners[0].rate.per_second, 75);
+    assert_int_equal(intake->listeners[0].rate.burst, 5 * 75);
     assert_limit(&intake->listeners[1], 0, 0);
+    assert_int_equal(intake->listeners[1].rate.per_second, 0);
     assert_limit(&intake->listeners[2], 72, 0);
     plan_fini(&w->plan);
     begin(w, 4);
     assert_limit(&intake->all, 53, 74); /* a worker's own already */
     assert_limit(&intake->listeners[0], 18, 18);
+    assert_int_equal(intake->listeners[0].rate.per_second, 19);
 }
 
 /* A listener is known by its address; of two with the same one by its place among them. */
@@ -217,7 +223,7 @@ static void test_listeners_of_the_start_and_limits_of_now(void **state)
 {
     struct world *w = *state;
     struct config_listener listeners[] = {
-        {":1", 1, 2}, {":2", 3, 4}, {":0", 5, 6}, {":0", 7, 8}, {":3", 9, 10}};
+        {":1", 1, 2, 0}, {":2", 3, 4, 0}, {":0", 5, 6, 0}, {":0", 7, 8, 0}, {":3", 9, 10, 0}};
     const struct config started = {.listeners = listeners, .listener_count = 5};
     const struct intake_limits *intake = &w->settings->intake;
 
@@ -237,9 +243,9 @@ static void test_client_addresses(void **state)
     const struct clients_config *c = &w->settings->clients;
 
     assert_int_equal(c->limits[CLIENTS_CONNECTION].most, 40);
-    assert_int_equal(c->limits[CLIENTS_CONNECTION].per_second, 41);
+    assert_int_equal(c->limits[CLIENTS_CONNECTION].rate.per_second, 41);
     assert_int_equal(c->limits[CLIENTS_SESSION].most, 42);
-    assert_int_equal(c->limits[CLIENTS_SESSION].per_second, 43);
+    assert_int_equal(c->limits[CLIENTS_SESSION].rate.per_second, 43);
     assert_int_equal(c->ipv6_prefix, 44);
 }
 
@@ -299,6 +305,7 @@ static void test_a_route(void **state)
     assert_true(r->rules.require_origin);
     assert_string_equal(relay->root_path, "/root");
     assert_int_equal(r->max_sessions, 31);
+    assert_int_equal(r->session_rate.per_second, 76);
     assert_int_equal(relay->session_memory, 1201 * KIB);
     assert_int_equal(relay->session_window, 302 * KIB);
     assert_int_equal(relay->stream_window, 103 * KIB);

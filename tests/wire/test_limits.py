@@ -8,6 +8,7 @@ from aioquic.buffer import encode_uint_var
 
 from support.quicclient import CAPSULE_CLOSE as CLOSE
 from support.quicclient import H3_REQUEST_REJECTED, Client
+from support.rawapp import echo
 from support.scene import ended, received, scene_with_options, told
 
 APP = "backends: {app: {addresses: 'unix:DIR/app.sock'}}\nroutes: [{backend: app}]\n"
@@ -108,6 +109,22 @@ def test_handshakes_of_a_listener(listeners):
         client.wait_connected()
 
 
+@limited("connection_rate: 1")
+def test_connections_of_a_listener_in_a_short_time(listeners):
+    """Five at once, then one in a second."""
+    for _ in range(50):
+        client = listeners.connect(wait=False)
+        client.wait(lambda: client.connected or client.terminated)  # pylint: disable=W0640
+        if client.terminated:
+            break
+        client.close()
+    assert client.terminated.error_code == CONNECTION_REFUSED
+    assert listeners.proxy.stats()["listener_connection_rate"] == 1
+    listeners.serves(listeners.connect(listeners.other))
+    listeners.reload("")
+    listeners.serves(listeners.connect())
+
+
 @limited("max_connections: 1")
 def test_a_listener_that_is_not_named_any_more_keeps_its_limit(listeners):
     listeners.connect()
@@ -126,6 +143,23 @@ def test_connections_of_all(world):
     listeners.proxy.wait_stats(lambda s: s["connections"] == 2)
     listeners.serves(listeners.connect())
     listeners.close()
+
+
+def test_sessions_of_a_route_in_a_short_time(world):
+    app = world.app(echo)
+    proxy = world.configured("""
+backends: {app: {addresses: 'unix:DIR/app.sock'}}
+routes: [{path: /few, backend: app, session_rate: 1}, {backend: app}]
+""", workers=1)
+    statuses = []
+    while statuses[-1:] != [503]:
+        assert len(statuses) < 50
+        with Client(proxy.port) as client:
+            statuses.append(client.session("/few").wait_response())
+    assert len(statuses) > 5 and set(statuses) == {200, 503}
+    assert proxy.stats()["route_session_rate"] == 1
+    with Client(proxy.port) as client:
+        assert client.session("/other").wait_response() == 200
 
 
 # one connection and one session: each test has a proxy, an application and a bystander

@@ -401,6 +401,8 @@ ELSEWHERE = {
     "too_many_connections": "tests/wire/test_limits.py",
     "listener_handshakes": "tests/wire/test_limits.py",
     "listener_connections": "tests/wire/test_limits.py",
+    "listener_connection_rate": "tests/wire/test_limits.py",
+    "route_session_rate": "tests/wire/test_limits.py",
     "client_connections": "tests/wire/test_clients.py",
     "client_connection_rate": "tests/wire/test_clients.py",
     "client_sessions": "tests/wire/test_clients.py",
