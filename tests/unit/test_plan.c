@@ -1,5 +1,7 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmocka_all.h"
 #include "config_text.h"
@@ -402,6 +404,42 @@ static void test_addresses_of_bridges(void **state)
     assert_true(plan_check(&w->plan, error, sizeof(error)));
 }
 
+/* What the file of trusted certificates has in it is part of what the backend is. */
+static void test_trusted_certificates(void **state)
+{
+    struct world *w = *state;
+    struct config_backend *b = &w->config->backends[0];
+    char file[] = "/tmp/test_plan.XXXXXX", error[256], wanted[256];
+    int fd = mkstemp(file);
+
+    assert_true(fd >= 0);
+    assert_null(w->settings->backends[0].upstream.tls);
+    plan_fini(&w->plan);
+    b->tls = true;
+    b->tls_ca = file;
+    b->tls_name = "service.example";
+    begin(w, 1);
+    char *before = strdup(w->settings->backends[0].identity);
+    const struct pipe_tls *tls = w->settings->backends[0].upstream.tls;
+    assert_string_equal(pipe_tls_name(tls), "service.example");
+    assert_null(w->settings->backends[1].upstream.tls); /* datagrams */
+    assert_false(plan_check(&w->plan, error, sizeof(error)));
+    snprintf(wanted, sizeof(wanted),
+             "backend both: the trusted certificates in %s: there is no certificate (PEM) in it",
+             file);
+    assert_string_equal(error, wanted);
+    plan_fini(&w->plan);
+    begin(w, 1);
+    assert_string_equal(w->settings->backends[0].identity, before);
+    plan_fini(&w->plan);
+    assert_int_equal(write(fd, "another", 7), 7);
+    begin(w, 1);
+    assert_string_not_equal(w->settings->backends[0].identity, before);
+    free(before);
+    close(fd);
+    unlink(file);
+}
+
 static void test_targets_become_routes(void **state)
 {
     const struct world *w = *state;
@@ -444,6 +482,7 @@ int main(void)
         TEST(test_what_makes_a_backend_another_one),
         TEST(test_checks_addresses),
         BRIDGES(test_addresses_of_bridges),
+        BRIDGES(test_trusted_certificates),
         BRIDGES(test_targets_become_routes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,8 @@ void service_shows(struct tls_world *t, enum proof proof, const char *priority)
 void service_steps(struct tls_world *t)
 {
     if (t->s->service < 0) {
+        if (t->s->listener < 0)
+            return;
         fcntl(t->s->listener, F_SETFL, O_NONBLOCK);
         t->s->service = accept4(t->s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (t->s->service < 0)
