@@ -184,14 +184,6 @@ static void connection_broken(struct bridge_stream *st)
 
 /* --- from the client to the service --- */
 
-static void write_failed(struct bridge_stream *st)
-{
-    if (errno == EPIPE)
-        end_up(st, BRIDGE_RESET); /* what it writes is still to be read */
-    else
-        connection_broken(st);
-}
-
 static void push(struct bridge_stream *st)
 {
     struct iovec pieces[PIECES];
@@ -200,7 +192,7 @@ static void push(struct bridge_stream *st)
         ssize_t n = pipe_write(st->pipe, pieces, count);
         if (n < 0) {
             if (errno != EAGAIN)
-                write_failed(st);
+                end_up(st, BRIDGE_RESET); /* what it wrote is still to be read, and a reset then */
             return;
         }
         recvq_drop(&st->queue, (size_t)n);

@@ -4,6 +4,7 @@ process.
     bench.py                    everything, five rounds (make bench)
     bench.py --quick            one short round
     bench.py --path             1 GB each way over a path of 50 ms with loss, one round
+    bench.py --bridge           plain services behind a bridge, against the application
     bench.py --only echo        some scenarios only (may be repeated)
     bench.py --json FILE        the medians for programs, too
 
@@ -20,6 +21,7 @@ went on. Memory is resident memory, before and with so many idle sessions.
 """
 
 import argparse
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -121,10 +123,20 @@ def rss_bytes(pid):
     return 1024 * int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
 
 
-class Limit:
+class Side:
+    server = app = None
+
+    def kill(self):
+        for process in (self.server, self.app):
+            if process and process.poll() is None:
+                process.kill()
+
+
+class Limit(Side):
     name = "limit"
 
     def __init__(self, build, where):
+        atexit.register(self.kill)
         self.server = start([build / "tests/bench/limit", "127.0.0.1:0"], where.server,
                             stdin=subprocess.PIPE)
         self.port = int(self.server.stdout.readline().split("port=")[1])
@@ -135,19 +147,25 @@ class Limit:
         return self.server.wait(30)
 
 
-class Sluice:
+class Sluice(Side):
+    """With an application behind it."""
     name = "sluice"
 
     def __init__(self, build, where):
         self.folder = tempfile.TemporaryDirectory(prefix="sluice-bench-")
-        address = f"unix:{self.folder.name}/app.sock"
-        self.app = start([build / "tests/bench/app", address], where.app)
-        self.app.stdout.readline()
+        self.app, backend = self._backend(build, where)
         self.log = open(f"{self.folder.name}/log", "w+")
-        self.server = start([build / "proxy/sluice", "--listen", "127.0.0.1:0", "--cert", "auto",
-                             "--app", address, "--workers", 1], where.server, stderr=self.log)
+        atexit.register(self.kill)  # whatever happens, nobody is left behind
+        self.server = start([build / "proxy/sluice", *backend], where.server, stderr=self.log)
         self.port = self._wait_for_port()
         self.pids = {"server": self.server.pid, "app": self.app.pid}
+
+    def _backend(self, build, where):
+        """What is started, and the arguments that lead to it."""
+        address = f"unix:{self.folder.name}/app.sock"
+        app = start([build / "tests/bench/app", address], where.app)
+        app.stdout.readline()
+        return app, ["--listen", "127.0.0.1:0", "--cert", "auto", "--workers", 1, "--app", address]
 
     def _wait_for_port(self):
         for _ in range(1000):
@@ -167,6 +185,24 @@ class Sluice:
         status = status or self.app.wait(30)
         self.folder.cleanup()
         return status
+
+
+class Bridge(Sluice):
+    """With plain services behind it."""
+    name = "bridge"
+
+    def _backend(self, build, where):
+        service = start([build / "tests/bench/service"], where.app)
+        ports = dict(re.findall(r"(\w+)=(\d+)", service.stdout.readline()))
+        backends = {name: {"kind": "bridge", "addresses": [f"tcp:127.0.0.1:{ports[name]}"],
+                           "datagrams": [f"udp:127.0.0.1:{ports['udp']}"]}
+                    for name in ("echo", "sink", "source")}
+        routes = [{"path": f"/{name}", "backend": name} for name in backends]
+        config = pathlib.Path(self.folder.name) / "sluice.yaml"
+        config.write_text(json.dumps({"listeners": [{"address": "127.0.0.1:0"}],
+                                      "certificates": [{"cert": "auto"}], "workers": 1,
+                                      "backends": backends, "routes": routes}))
+        return service, ["--config", config]
 
 
 @contextlib.contextmanager
@@ -219,7 +255,7 @@ def figures(scenario, result):
         out["  CPU per GB"] = (sum(cpu.values()) / gb, "s", False)
         if "app" in cpu:
             out["  of which proxy"] = (cpu["server"] / gb, "s", False)
-            out["  of which application"] = (cpu["app"] / gb, "s", False)
+            out["  of which backend"] = (cpu["app"] / gb, "s", False)
     return out
 
 
@@ -238,10 +274,10 @@ def run_pair(build, where, scenario, sides, words, seed):
     return results, max(result["others"] for result in results)
 
 
-def measure(build, where, scenarios, rounds, quick, budget_s):
+def measure(build, where, kinds, scenarios, rounds, quick, budget_s):
     """{scenario: {figure: {side: [values]}}} of all rounds, and what others took in each pair."""
     began, taken, others = time.monotonic(), {}, []
-    sides = [Limit(build, where), Sluice(build, where)]
+    sides = [kind(build, where) for kind in kinds]
     for number in range(rounds):
         if number and time.monotonic() - began > budget_s:
             print(f"(time is up after {number} of {rounds} rounds)")
@@ -292,9 +328,9 @@ def measure_memory(build, where, sessions):
     return rows
 
 
-def ratio_of(row):
+def ratio_of(row, names):
     """Median of the rounds' ratios."""
-    pairs = [s / l for s, l in zip(row["sluice"], row["limit"]) if l]
+    pairs = [s / l for l, s in zip(*(row[name] for name in names)) if l]
     return statistics.median(pairs) if pairs else None
 
 
@@ -302,8 +338,8 @@ def show(value):
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
 
 
-def print_table(taken, memory, sessions):
-    print(f"\n| {'':38} | {'limit':>12} | {'Sluice':>12} | ratio |")
+def print_table(taken, memory, sessions, names):
+    print(f"\n| {'':38} | {names[0]:>12} | {names[1]:>12} | ratio |")
     print(f"|{'-' * 40}|{'-' * 13}:|{'-' * 13}:|{'-' * 6}:|")
 
     def line(name, unit, limit, sluice, ratio):
@@ -313,8 +349,8 @@ def print_table(taken, memory, sessions):
 
     for rows in taken.values():
         for name, row in rows.items():
-            limit, sluice = (statistics.median(row[s]) if s in row else None for s in ("limit", "sluice"))
-            line(name, row["unit"], limit, sluice, ratio_of(row) if limit else None)
+            base, other = (statistics.median(row[s]) if s in row else None for s in names)
+            line(name, row["unit"], base, other, ratio_of(row, names) if base else None)
     if memory:
         limit, sluice = memory["limit"]["server"] / 1024, memory["sluice"]["server"] / 1024
         line(f"memory per idle session, of {sessions:,}", "KiB", limit, sluice, sluice / limit)
@@ -336,6 +372,8 @@ def main():
     parser.add_argument("--rounds", type=int, help="5, or 1 with --path")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--path", action="store_true", help="over a path of 50 ms, with and without loss")
+    parser.add_argument("--bridge", action="store_true",
+                        help="plain services behind a bridge, against the application")
     parser.add_argument("--only", action="append",
                         choices=[s.name for s in SCENARIOS + PATH_SCENARIOS] + ["memory"])
     parser.add_argument("--sessions", type=int, default=1000, help="idle ones, for memory")
@@ -348,16 +386,17 @@ def main():
     build, where = options.build.resolve(), Processors(not options.no_pin, options.realtime)
     chosen = [s for s in (PATH_SCENARIOS if options.path else SCENARIOS)
               if not options.only or s.name in options.only]
+    kinds = (Sluice, Bridge) if options.bridge else (Limit, Sluice)
     rounds = options.rounds or (1 if options.quick or options.path else 5)
     describe_machine(where)
     taken, others = {}, []
     if chosen:
-        taken, others = measure(build, where, chosen, rounds, options.quick, options.budget)
+        taken, others = measure(build, where, kinds, chosen, rounds, options.quick, options.budget)
     memory = None
-    if "memory" in (options.only or ["memory"]) and not options.path:
+    if "memory" in (options.only or ["memory"]) and not (options.path or options.bridge):
         memory = measure_memory(build, where, options.sessions)
     sys.stderr.flush()
-    print_table(taken, memory, options.sessions)
+    print_table(taken, memory, options.sessions, [kind.name for kind in kinds])
     if others and not options.path:  # the path is one of the others
         print(f"\nOther programs took {100 * statistics.median(others):.0f} % of the processors "
               f"meanwhile (median; the most {100 * max(others):.0f} %). Above some percent, only the "
