@@ -1,9 +1,14 @@
 """backends/js in real browsers. The application plays what stands behind a bridge, by hand."""
 
+import json
 import os
+import socket
+import struct
+import threading
 
 import pytest
 
+from conftest import REPEAT
 from support.browsers import ROOT
 from support.rawapp import echo
 
@@ -325,3 +330,99 @@ def test_the_example_in_the_readme(browser, world):
     session.stream_send(0, b"", end=True)
     session.wait("webtransport.disconnect")
     assert scenario.result() == ["+PONG", "visits: 7", "\u00fc"]
+
+
+# --- with a bridge instead of the application ---
+
+
+class Service:
+    """A TCP service that does one thing to each connection, which gets its first bytes with it."""
+
+    def __init__(self, deed):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "tcp:127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.deed = deed
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            with sock:
+                self.deed(sock, sock.recv(65536))
+
+    def stop(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+@pytest.fixture
+def service():
+    running = []
+
+    def start(deed):
+        running.append(Service(deed))
+        return running[-1].address
+    yield start
+    for each in running:
+        each.stop()
+
+
+def bridge(world, address, **keys):
+    backend = json.dumps({"kind": "bridge", "addresses": [address], **keys})
+    return world.configured(f"backends: {{service: {backend}}}\nroutes: [{{path: /, backend: service}}]\n")
+
+
+def told(browser, kind, code):
+    """Firefox loses the code when the stop overtakes a write."""
+    return [[kind, code], *([["unknown", None]] if browser.kind == "firefox" else [])]
+
+
+def test_nobody_listens_behind_the_bridge(browser, world):
+    proxy = bridge(world, f"unix:{world.directory}/absent.sock")
+    for _ in range(REPEAT):
+        assert begin(browser, proxy, """
+            const session = await start();
+            const stream = await session.open();
+            stream.write('hello').catch(() => {});
+            const read = await failure(stream.readLine());
+            session.close();
+            return [read.kind, read.code];
+        """).result() in told(browser, "refused", 1)
+
+
+def test_the_service_behind_the_bridge_answers_after_the_end(browser, world, service):
+    def upper(sock, data):
+        while part := sock.recv(65536):
+            data += part
+        sock.sendall(data.upper())
+
+    proxy = bridge(world, service(upper))
+    assert begin(browser, proxy, """
+        const session = await start();
+        const stream = await session.open();
+        await stream.write('one ');
+        await stream.write('two');
+        await stream.closeWrite();
+        const text = wire.text(await stream.readAll());
+        session.close();
+        return text;
+    """).result() == "ONE TWO"
+
+
+def test_the_service_behind_the_bridge_resets(browser, world, service):
+    def reset(sock, _):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    proxy = bridge(world, service(reset))
+    for _ in range(REPEAT):
+        assert begin(browser, proxy, """
+            const session = await start();
+            const stream = await session.open();
+            stream.write('hello').catch(() => {});
+            const read = await failure(stream.readAll());
+            session.close();
+            return [read.kind, read.code];
+        """).result() in told(browser, "reset", 4)
