@@ -111,6 +111,8 @@ def test_effects(schema):
         file, test = told[key]
         path = EFFECTS.parents[2] / file
         wrong = find_test(path.read_text(), test) if path.exists() else "is not there"
+        if not re.match("tests/(unit|mem|wire)/", file):
+            wrong = "is not among the tests that make test runs"
         report(f"effect of {key}", "there is no such key" if key not in keys_of(schema) else
                wrong and f"{file}: {test} {wrong}")
 
