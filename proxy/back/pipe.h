@@ -93,8 +93,8 @@ void pipe_stop(struct pipe *p);
  * connection is broken, or after linger_timeout. (A Unix service has all by then, so it is over at
  * once.) */
 void pipe_finish(struct pipe *p);
-/* At once. What was taken is delivered, unless the service has written or writes something that was
- * not read: then it gets a reset instead. */
+/* At once. What was taken is delivered, and the end if pipe_shut was called, unless the service has
+ * written or writes something that was not read: then it gets a reset instead. */
 void pipe_close(struct pipe *p);
 /* At once: the service gets a reset (over TCP; a Unix socket is closed). */
 void pipe_reset(struct pipe *p);

@@ -25,7 +25,8 @@ struct pipe_tls_config {
 };
 
 /* What all pipes to one backend share: whom to trust, read now and not again. The texts are copied.
- * Nothing in it changes, so that all threads may use it; it goes with its last reference. */
+ * Nothing in it changes, so that all threads may use it (those of a system are megabytes); it goes
+ * with its last reference. */
 struct pipe_tls *pipe_tls_new(const struct pipe_tls_config *config);
 /* One more reference. */
 struct pipe_tls *pipe_tls_share(struct pipe_tls *t);
