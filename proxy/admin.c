@@ -23,7 +23,7 @@
 #include "base/hostport.h"
 #include "page/page.h"
 
-enum { MAX_SOCKETS = 8, MAX_CONNECTIONS = 64, TIMEOUT_SECONDS = 15 };
+enum { MAX_SOCKETS = 8, MAX_CONNECTIONS = 64, TIMEOUT_SECONDS = 15, PORTS_TRIED = 16 };
 
 static const char json_type[] = "application/json";
 static const char text_type[] = "text/plain; charset=utf-8";
@@ -447,10 +447,38 @@ static void add_listener(struct admin *a, int fd)
     uv_poll_start(&l->poll, UV_READABLE, listener_polled);
 }
 
-/* All addresses of a name share one port, also when it is the system's choice. */
+/* All addresses of a name share one port, also when it is the system's choice; *port is 0 then, and
+ * becomes what was chosen. Returns how many can be had; 0 with errno if one of them cannot. */
+static size_t listen_tcp_all(const struct packet_address *found, size_t count, unsigned *port,
+                             int *fds)
+{
+    size_t listening = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        struct packet_address at = found[i];
+        address_set_port(&at, *port);
+        int fd = listen_tcp(&at);
+        if (fd >= 0) {
+            *port = port_of(fd);
+            fds[listening++] = fd;
+            continue;
+        }
+        /* A name may have an address of a family that this machine is without. */
+        if ((errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) && count > 1)
+            continue;
+        int why = errno;
+        while (listening > 0)
+            close(fds[--listening]);
+        errno = why;
+        break;
+    }
+    return listening;
+}
+
 static int listen_at(struct admin *a, const char *address, char *error, size_t error_size)
 {
     struct packet_address found[MAX_SOCKETS];
+    int fds[MAX_SOCKETS];
 
     if (strncmp(address, "unix:", 5) == 0) {
         int fd = listen_unix(a, address + 5);
@@ -460,21 +488,22 @@ static int listen_at(struct admin *a, const char *address, char *error, size_t e
         return 0;
     }
     size_t count = address_resolve(address, found, MAX_SOCKETS, error, error_size);
-    for (size_t i = 0; i < count; i++) {
-        if (a->port)
-            address_set_port(&found[i], a->port);
-        int fd = listen_tcp(&found[i]);
-        /* A name may have an address of a family that this machine is without. */
-        if (fd < 0 && (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT) && count > 1)
-            continue;
-        if (fd < 0)
-            return complain(error, error_size, address);
-        a->port = port_of(fd);
-        add_listener(a, fd);
+    if (count == 0)
+        return -1;
+    unsigned port = address_port(&found[0]);
+    bool is_any = port == 0;
+    size_t listening = listen_tcp_all(found, count, &port, fds);
+    /* What is free at one address may be taken at the next. */
+    for (int i = 1; listening == 0 && errno == EADDRINUSE && is_any && i < PORTS_TRIED; i++) {
+        port++;
+        listening = listen_tcp_all(found, count, &port, fds);
     }
-    if (count > 0 && a->listener_count == 0)
+    if (listening == 0)
         return complain(error, error_size, address);
-    return a->listener_count > 0 ? 0 : -1;
+    a->port = port;
+    for (size_t i = 0; i < listening; i++)
+        add_listener(a, fds[i]);
+    return 0;
 }
 
 /* Its complaints are about single connections of people nearby: not worth a line. */
