@@ -10,10 +10,9 @@
  * - full: no address had room for another connection
  * - tls: the TLS handshake with the service failed, or its certificate is not to be trusted
  * - unsupported: the backend has no address for streams
- * - shutdown: Sluice is going down
  */
 export const CODES = Object.freeze({
-  refused: 1, unreachable: 2, timeout: 3, reset: 4, full: 5, tls: 6, unsupported: 7, shutdown: 8,
+  refused: 1, unreachable: 2, timeout: 3, reset: 4, full: 5, tls: 6, unsupported: 7,
 });
 
 const SENTENCES = {
@@ -24,7 +23,6 @@ const SENTENCES = {
   full: "There is no room for another connection to the service.",
   tls: "The TLS connection to the service failed.",
   unsupported: "This route leads to no service for streams.",
-  shutdown: "The proxy is shutting down.",
   unknown: "The stream was reset; the browser does not tell why.",
   other: "The stream was reset.",
 };

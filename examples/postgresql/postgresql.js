@@ -1,8 +1,7 @@
 // postgresql - a small PostgreSQL client on one stream: sign in with a password, ask, read rows.
 //
 // Protocol 3.0, https://www.postgresql.org/docs/current/protocol.html: startup, SCRAM-SHA-256 and the
-// simple query. No TLS: between browser and Sluice there is QUIC's, and from there on the backend's
-// `tls` if the way is long.
+// simple query. No TLS: between browser and Sluice there is QUIC's, and from there on a Unix socket.
 
 import { answer, begin } from "./scram.js";
 

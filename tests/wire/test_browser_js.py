@@ -22,7 +22,7 @@ MODULE = """
                 partial: e.partial && wire.text(e.partial) }));
 """
 KINDS = {1: "refused", 2: "unreachable", 3: "timeout", 4: "reset", 5: "full", 6: "tls",
-         7: "unsupported", 8: "shutdown", 200: "other"}
+         7: "unsupported", 200: "other"}
 
 
 def begin(browser, proxy, script, **args):
