@@ -21,6 +21,7 @@
 #ifndef BRIDGE_H
 #define BRIDGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,6 +51,7 @@ enum bridge_proxy_protocol { BRIDGE_PROXY_NONE, BRIDGE_PROXY_V1, BRIDGE_PROXY_V2
 /* What a session of a bridge gets by the route that it takes, besides what admission.h has. */
 struct bridge_route {
     size_t streams, datagrams; /* which of the edition's upstreams; BRIDGE_NONE: none */
+    bool tls;                  /* to the service of streams, which costs memory */
     enum bridge_proxy_protocol proxy_protocol; /* with which each connection begins */
     const struct header *to_client;            /* with the answer */
     size_t to_client_count;

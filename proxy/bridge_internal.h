@@ -35,6 +35,7 @@
 /* What they cost besides windows. */
 #define BRIDGE_SESSION_COST (4 * 1024)
 #define BRIDGE_STREAM_COST  (2 * 1024)
+#define BRIDGE_TLS_COST     (40 * 1024) /* in addition: what GnuTLS has, and a record */
 
 struct bridge {
     struct env *env;

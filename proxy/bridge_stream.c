@@ -25,6 +25,12 @@ static void touch(struct bridge_stream *st)
     turn_touch(env_of(st)->turn, &st->flush);
 }
 
+/* What a stream costs besides its window. */
+static size_t cost_of(const struct bridge_session *s)
+{
+    return BRIDGE_STREAM_COST + (s->route->tls ? BRIDGE_TLS_COST : 0);
+}
+
 /* --- letting go --- */
 
 static void free_stream(void *owner)
@@ -56,7 +62,7 @@ static bool settle(struct bridge_stream *st)
         wt_stream_release(st->wt);
     stop_starving(st);
     recvq_fini(&st->queue);
-    budget_release(&s->memory, BRIDGE_STREAM_COST);
+    budget_release(&s->memory, cost_of(s));
     turn_untouch(env_of(st)->turn, &st->flush);
     LIST_REMOVE(st, entry);
     turn_bury(env_of(st)->turn, &st->grave, free_stream, st);
@@ -426,11 +432,11 @@ static void seek(struct bridge_stream *st)
 void bridge_stream_opened(void *user, struct wt_stream *wt, bool unidirectional)
 {
     struct bridge_session *s = user;
-    bool has_memory = budget_reserve(&s->memory, BRIDGE_STREAM_COST, BUDGET_NEED);
+    bool has_memory = budget_reserve(&s->memory, cost_of(s), BUDGET_NEED);
     struct bridge_stream *st = calloc(1, sizeof *st);
     assert(st);
     if (!has_memory)
-        budget_charge(&s->memory, BRIDGE_STREAM_COST); /* until it is given up */
+        budget_charge(&s->memory, cost_of(s)); /* until it is given up */
     size_t largest = s->route->stream_window;
     st->session = s;
     st->wt = wt;

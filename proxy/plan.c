@@ -315,6 +315,7 @@ static struct bridge_route bridge_route_of(const struct config *c, const struct 
 
     return (struct bridge_route){.streams = upstreams->streams,
                                  .datagrams = upstreams->datagrams,
+                                 .tls = b->tls,
                                  .proxy_protocol = proxy_protocols[r->proxy_protocol],
                                  .to_client = to_client.add,
                                  .to_client_count = to_client.add_count,
