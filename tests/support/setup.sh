@@ -198,6 +198,8 @@ signing_key() {
 
 add_backports() {
     local suite=$codename-backports entry mirror
+    # Without package lists, as in a container's image, apt knows of no source at all.
+    [ -n "$(apt-get indextargets --format '$(RELEASE)' 'Created-By: Packages')" ] || update_lists
     has_suite "$suite" && return
     # The first source of the release itself: its mirror and where it is written down.
     entry=$(apt-get indextargets --format '$(REPO_URI) $(SOURCESENTRY)' 'Created-By: Packages' \
