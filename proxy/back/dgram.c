@@ -6,7 +6,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -15,6 +18,8 @@
 #include "base/turn.h"
 
 enum { BATCHES_A_TURN = 8 }; /* more is the next turn's, so that others have theirs */
+/* What the kernel takes apart at once (UDP_MAX_SEGMENTS, and the length of a UDP datagram). */
+enum { JOINED_MAX = 64, JOINED_BYTES_MAX = 65000 };
 
 struct dgram {
     struct dgram_shared *shared;
@@ -22,7 +27,8 @@ struct dgram {
     void *user;
     uv_poll_t poll;
     int fd;
-    int error; /* was met while sending, and is told with the flush */
+    int error;      /* was met while sending, and is told with the flush */
+    bool is_simple; /* the kernel does not join its datagrams */
     bool closed;
     struct turn_flush flush;
 };
@@ -76,36 +82,120 @@ static void ready(uv_poll_t *handle, int status, int events)
 /* An error that the network has reported of an earlier one. */
 static bool is_of_the_past(int error)
 {
-    return error != EAGAIN && error != EMSGSIZE && error != ENOBUFS && error != EPERM;
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
+           error == EHOSTDOWN || error == ENETDOWN || error == ENOPROTOOPT || error == EPROTO ||
+           error == EACCES;
 }
 
-static bool try_send(struct dgram *d, const void *data, size_t len)
+static bool send_once(struct dgram *d, const struct msghdr *message)
 {
     ssize_t n;
     do
-        n = send(d->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        n = sendmsg(d->fd, message, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n >= 0;
 }
 
-static void flush(void *owner)
+/* Returns false, and errno, if it was not sent. */
+static bool send_message(struct dgram *d, const struct msghdr *message)
 {
-    struct dgram *d = owner;
-    int error = d->error;
-    d->error = 0;
-    tell_error(d, error);
-}
-
-bool dgram_send(struct dgram *d, const void *data, size_t len)
-{
-    if (try_send(d, data, len))
+    if (send_once(d, message))
         return true;
     if (!is_of_the_past(errno))
         return false;
     /* The kernel has told it, and sent nothing. */
     d->error = errno;
     turn_touch(d->shared->env->turn, &d->flush);
-    return try_send(d, data, len);
+    return send_once(d, message);
+}
+
+static bool send_one(struct dgram *d, const uint8_t *data, size_t len)
+{
+    struct iovec part = {(uint8_t *)data, len};
+    return send_message(d, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
+}
+
+static bool send_joined(struct dgram *d, const struct dgram_stage *stage)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(uint16_t))];
+    } control = {.head = {.cmsg_level = SOL_UDP,
+                          .cmsg_type = UDP_SEGMENT,
+                          .cmsg_len = CMSG_LEN(sizeof(uint16_t))}};
+    uint16_t size = (uint16_t)stage->size;
+    struct iovec part = {stage->bytes, stage->len};
+    memcpy(CMSG_DATA(&control.head), &size, sizeof size);
+    return send_message(d, &(struct msghdr){.msg_iov = &part,
+                                            .msg_iovlen = 1,
+                                            .msg_control = &control,
+                                            .msg_controllen = sizeof control.room});
+}
+
+/* One by one: also where the kernel does not join them, as with some that do not fit into a packet.
+ */
+static void send_each(struct dgram *d, const struct dgram_stage *stage)
+{
+    for (size_t at = 0, i = 0; i < stage->count; i++) {
+        size_t len = stage->len - at < stage->size ? stage->len - at : stage->size;
+        if (!send_one(d, stage->bytes + at, len))
+            d->shared->env->stats->datagrams_dropped++;
+        at += len;
+    }
+}
+
+static void send_staged(struct dgram_shared *shared)
+{
+    struct dgram_stage *stage = &shared->stage;
+    struct dgram *d = stage->owner;
+    if (!d)
+        return;
+    stage->owner = NULL;
+    if (stage->count > 1 && !d->is_simple) {
+        if (send_joined(d, stage))
+            return;
+        if (errno == EAGAIN || errno == ENOBUFS) {
+            shared->env->stats->datagrams_dropped += stage->count;
+            return;
+        }
+        d->is_simple = true;
+    }
+    send_each(d, stage);
+}
+
+static void flush(void *owner)
+{
+    struct dgram *d = owner;
+    if (d->shared->stage.owner == d)
+        send_staged(d->shared);
+    int error = d->error;
+    d->error = 0;
+    if (error)
+        tell_error(d, error);
+}
+
+static bool fits(const struct dgram_stage *stage, const struct dgram *d, size_t len)
+{
+    bool last_is_whole = stage->len == stage->count * stage->size;
+    return stage->owner == d && last_is_whole && len <= stage->size && len > 0 &&
+           stage->count < JOINED_MAX && stage->len + len <= JOINED_BYTES_MAX;
+}
+
+void dgram_send(struct dgram *d, const void *data, size_t len)
+{
+    struct dgram_stage *stage = &d->shared->stage;
+    if (len > DGRAM_MAX) {
+        d->shared->env->stats->datagrams_dropped++;
+        return;
+    }
+    if (!fits(stage, d, len)) {
+        send_staged(d->shared);
+        *stage = (struct dgram_stage){.owner = d, .size = len, .bytes = stage->bytes};
+        turn_touch(d->shared->env->turn, &d->flush);
+    }
+    memcpy(stage->bytes + stage->len, data, len);
+    stage->len += len;
+    stage->count++;
 }
 
 /* --- life --- */
@@ -160,6 +250,8 @@ struct dgram *dgram_open(struct dgram_shared *shared, const struct dial_target *
 void dgram_close(struct dgram *d)
 {
     assert(!d->closed);
+    if (d->shared->stage.owner == d)
+        send_staged(d->shared);
     d->closed = true;
     turn_untouch(d->shared->env->turn, &d->flush);
     d->shared->dgrams--;

@@ -1,8 +1,10 @@
 /*
  * dgram - one connected UDP socket to a service.
  *
- * What the socket does not take at once is not sent: nothing waits here. All sockets of one
- * upstream read into the same buffer.
+ * What is given to send in a turn goes out at its end at the latest, datagrams of one size with one
+ * call, which the kernel or the network card takes apart (UDP_SEGMENT; a service that wakes up for
+ * each of them would cost most of the time). What the socket does not take then is dropped. All
+ * sockets of one upstream share the buffers.
  *
  * A dgram is valid until dgram_close; no upcall comes after it, and it may be called from within
  * one.
@@ -23,12 +25,21 @@ struct dial_target;
 #define DGRAM_MAX   65536 /* bytes of one; UDP has none that are larger */
 #define DGRAM_BATCH 8     /* are read with one system call */
 
+/* Those that are given to one socket in a row: all of one size, but the last may be smaller. */
+struct dgram_stage {
+    struct dgram *owner; /* NULL: none */
+    size_t size, len;
+    unsigned count;
+    uint8_t *bytes; /* DGRAM_MAX */
+};
+
 /* What all dgrams of one upstream share. Filled in by upstream.c. */
 struct dgram_shared {
     struct env *env;
     uv_loop_t *loop;
     uint8_t *read_buffer; /* of DGRAM_BATCH times DGRAM_MAX; used within one reading only */
-    size_t dgrams;        /* that are alive */
+    struct dgram_stage stage;
+    size_t dgrams; /* that are alive */
 };
 
 struct dgram_ops {
@@ -42,8 +53,9 @@ struct dgram_ops {
 /* NULL if the system refuses; *error is then an errno. */
 struct dgram *dgram_open(struct dgram_shared *shared, const struct dial_target *target,
                          const struct dgram_ops *ops, void *user, int *error);
-/* False: it was not sent, for the socket is full or it is too large. */
-bool dgram_send(struct dgram *d, const void *data, size_t len);
+/* Copies it. What cannot be sent, for the socket is full or it is too large, counts as dropped. */
+void dgram_send(struct dgram *d, const void *data, size_t len);
+/* What was given to it before is sent. */
 void dgram_close(struct dgram *d);
 
 #endif

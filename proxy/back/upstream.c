@@ -266,7 +266,8 @@ struct upstream *upstream_new(struct env *env, uv_loop_t *loop,
     u->dgrams = (struct dgram_shared){.env = env, .loop = loop};
     if (config->socket == UPSTREAM_DATAGRAM) {
         u->dgrams.read_buffer = malloc(DGRAM_BATCH * DGRAM_MAX);
-        assert(u->dgrams.read_buffer);
+        u->dgrams.stage.bytes = malloc(DGRAM_MAX);
+        assert(u->dgrams.read_buffer && u->dgrams.stage.bytes);
     }
     TAILQ_INIT(&u->shared.starving);
     if (check_tls(config, error) && add_sources(u, config, error))
@@ -323,6 +324,7 @@ void upstream_free(struct upstream *u)
     free(u->shared.spare_part);
     free(u->shared.read_buffer);
     free(u->dgrams.read_buffer);
+    free(u->dgrams.stage.bytes);
     pipe_tls_free(u->pipes.tls);
     for (size_t i = 0; i < u->source_count; i++)
         free(u->sources[i].host);

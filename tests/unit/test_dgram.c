@@ -127,7 +127,7 @@ static void meet(struct scene *s)
 {
     uint8_t got[8];
     open_dgram(s);
-    assert_true(dgram_send(s->dgram, "hello", 5));
+    dgram_send(s->dgram, "hello", 5);
     assert_int_equal(service_hears(s, got, sizeof got), 5);
     assert_memory_equal(got, "hello", 5);
 }
@@ -143,7 +143,9 @@ static int setup(void **state)
     s->w = world;
     s->shared = (struct dgram_shared){
         .env = &s->w->env, .loop = &s->w->loop, .read_buffer = malloc(DGRAM_BATCH * DGRAM_MAX)};
+    s->shared.stage.bytes = malloc(DGRAM_MAX);
     assert_non_null(s->shared.read_buffer);
+    assert_non_null(s->shared.stage.bytes);
     s->service = -1;
     s->in_order = true;
     *state = s;
@@ -161,6 +163,7 @@ static int teardown(void **state)
         close_service(s);
     world_teardown(&world);
     free(s->shared.read_buffer);
+    free(s->shared.stage.bytes);
     free(s);
     return 0;
 }
@@ -183,7 +186,7 @@ static void datagrams_go_both_ways(void **state)
         service_says(s, "", 0); /* which is no end */
         until(s->w, s->received == 2);
         assert_int_equal(s->last_len, 0);
-        assert_true(dgram_send(s->dgram, "", 0));
+        dgram_send(s->dgram, "", 0);
         assert_int_equal(service_hears(s, got, sizeof got), 0);
         assert_int_equal(s->failed, 0);
         dgram_close(s->dgram);
@@ -216,16 +219,62 @@ static void the_largest_goes_and_more_does_not(void **state)
         data[i] = (uint8_t)(i * 7 >> 3);
     bind_service(s, false);
     meet(s);
-    assert_false(dgram_send(s->dgram, data, LARGEST + 1));
-    assert_true(dgram_send(s->dgram, data, LARGEST));
+    dgram_send(s->dgram, data, LARGEST + 1);
+    dgram_send(s->dgram, data, LARGEST);
     assert_int_equal(service_hears(s, got, sizeof got), LARGEST);
     assert_memory_equal(got, data, LARGEST);
+    assert_int_equal(s->w->stats.datagrams_dropped, 1);
     memset(data, 0, 4);
     service_says(s, data, LARGEST);
     until(s->w, s->received);
     assert_int_equal(s->last_len, LARGEST);
     assert_memory_equal(s->last, data, LARGEST);
     assert_int_equal(s->failed, 0);
+}
+
+/* Runs of one size, smaller and larger ones, empty ones: what the kernel joins it takes apart. */
+static void those_of_a_turn_arrive_one_by_one(void **state)
+{
+    static const size_t sizes[] = {100, 100, 100,  60,   100, 0, 0,    7,
+                                   7,   8,   1200, 1200, 3,   3, 2000, 2000};
+    enum { TIMES = 3, COUNT = TIMES * sizeof sizes / sizeof *sizes };
+    struct scene *s = *state;
+    uint8_t data[2000], got[4096];
+    bind_service(s, false);
+    meet(s);
+    for (size_t round = 0; round < 5; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            memset(data, (int)i, sizeof data);
+            dgram_send(s->dgram, data, sizes[i % (COUNT / TIMES)]);
+        }
+        for (size_t i = 0; i < COUNT; i++) {
+            size_t size = sizes[i % (COUNT / TIMES)];
+            assert_int_equal(service_hears(s, got, sizeof got), size);
+            memset(data, (int)i, sizeof data);
+            assert_memory_equal(got, data, size);
+        }
+    }
+    assert_int_equal(s->w->stats.datagrams_dropped, 0);
+}
+
+/* A run of one socket's ends where another one sends. */
+static void sockets_that_take_turns_get_their_own(void **state)
+{
+    struct scene *s = *state;
+    uint8_t got[8];
+    int error = 0;
+    bind_service(s, false);
+    meet(s);
+    struct dgram *other = dgram_open(&s->shared, &s->w->target, &ops, s, &error);
+    struct sockaddr_storage first = s->from;
+    for (uint8_t i = 0; i < 20; i++)
+        dgram_send(i % 3 ? s->dgram : other, &i, 1);
+    dgram_close(other); /* what it was given is sent */
+    for (uint8_t i = 0; i < 20; i++) {
+        assert_int_equal(service_hears(s, got, sizeof got), 1);
+        assert_int_equal(got[0], i);
+        assert_int_equal(memcmp(&first, &s->from, s->from_len) == 0, i % 3 != 0);
+    }
 }
 
 static void many_come_in_order_and_over_several_turns(void **state)
@@ -256,13 +305,13 @@ static void a_silent_service_is_told_and_may_come_back(void **state)
     meet(s);
     close_service(s);
     for (size_t i = 1; i < 4; i++) {
-        assert_true(dgram_send(s->dgram, "x", 1));
+        dgram_send(s->dgram, "x", 1);
         until(s->w, s->failed == i);
         assert_int_equal(s->error, ECONNREFUSED);
     }
     s->service = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(s->service, (struct sockaddr *)&s->at, s->at_len), 0);
-    assert_true(dgram_send(s->dgram, "again", 5));
+    dgram_send(s->dgram, "again", 5);
     assert_int_equal(service_hears(s, got, sizeof got), 5);
     service_says(s, "here", 4);
     until(s->w, s->received);
@@ -280,12 +329,13 @@ static void an_error_of_the_past_costs_no_datagram(void **state)
     close(next);
     meet(s);
     close_service(s);
-    assert_true(dgram_send(s->dgram, "lost", 4));
+    dgram_send(s->dgram, "lost", 4);
+    turn_end(&s->w->turn);
     assert_int_equal(poll(&wait, 1, WATCHDOG_S * 1000), 1);
     assert_int_equal(wait.revents, POLLERR);
     s->service = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(s->service, (struct sockaddr *)&s->at, s->at_len), 0);
-    assert_true(dgram_send(s->dgram, "found", 5));
+    dgram_send(s->dgram, "found", 5);
     assert_int_equal(s->failed, 0); /* not from within dgram_send */
     assert_int_equal(service_hears(s, got, sizeof got), 5);
     assert_memory_equal(got, "found", 5);
@@ -323,7 +373,7 @@ static void it_may_be_closed_at_every_moment(void **state)
     close_service(s);
     s->received = 0;
     s->close_after = 1;
-    assert_true(dgram_send(s->dgram, "x", 1));
+    dgram_send(s->dgram, "x", 1);
     until(s->w, !s->dgram); /* told of an error */
     bind_service(s, false);
     s->close_after = 0;
@@ -343,6 +393,8 @@ int main(void)
 #define in_scene(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         in_scene(datagrams_go_both_ways),
+        in_scene(those_of_a_turn_arrive_one_by_one),
+        in_scene(sockets_that_take_turns_get_their_own),
         in_scene(only_the_service_is_heard),
         in_scene(the_largest_goes_and_more_does_not),
         in_scene(many_come_in_order_and_over_several_turns),
