@@ -375,9 +375,10 @@ def bridge(world, address, **keys):
     return world.configured(f"backends: {{service: {backend}}}\nroutes: [{{path: /, backend: service}}]\n")
 
 
-def told(browser, kind, code):
-    """Firefox loses the code when the stop overtakes a write."""
-    return [[kind, code], *([["unknown", None]] if browser.kind == "firefox" else [])]
+def told(kind, code):
+    """What pages are told when a stop overtakes a write: browsers may lose the code then, and Chromium,
+    once in a thousand times, leaves the reading half as it was. So both halves are asked."""
+    return [[kind, code], ["unknown", None]]
 
 
 def test_nobody_listens_behind_the_bridge(browser, world):
@@ -386,11 +387,10 @@ def test_nobody_listens_behind_the_bridge(browser, world):
         assert begin(browser, proxy, """
             const session = await start();
             const stream = await session.open();
-            stream.write('hello').catch(() => {});
-            const read = await failure(stream.readLine());
+            const broken = await failure(Promise.all([stream.readLine(), stream.write('hello')]));
             session.close();
-            return [read.kind, read.code];
-        """).result() in told(browser, "refused", 1)
+            return [broken.kind, broken.code];
+        """).result() in told("refused", 1)
 
 
 def test_the_service_behind_the_bridge_answers_after_the_end(browser, world, service):
@@ -421,8 +421,7 @@ def test_the_service_behind_the_bridge_resets(browser, world, service):
         assert begin(browser, proxy, """
             const session = await start();
             const stream = await session.open();
-            stream.write('hello').catch(() => {});
-            const read = await failure(stream.readAll());
+            const broken = await failure(Promise.all([stream.readAll(), stream.write('hello')]));
             session.close();
-            return [read.kind, read.code];
-        """).result() in told(browser, "reset", 4)
+            return [broken.kind, broken.code];
+        """).result() in told("reset", 4)
