@@ -106,13 +106,18 @@ void dial_target_fini(struct dial_target *t)
 
 /* --- dial --- */
 
-static void stop(struct dial *d)
+static void stop_with(struct dial *d, void (*close_sock)(struct sock *s))
 {
     timer_stop(d->env->timers, &d->deadline);
     timer_stop(d->env->timers, &d->retry);
     if (d->sock)
-        sock_close(d->sock);
+        close_sock(d->sock);
     d->sock = NULL;
+}
+
+static void stop(struct dial *d)
+{
+    stop_with(d, sock_close);
 }
 
 static void fail(struct dial *d, enum fault fault, int error, const char *why)
@@ -215,4 +220,9 @@ void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct d
 void dial_cancel(struct dial *d)
 {
     stop(d);
+}
+
+void dial_reset(struct dial *d)
+{
+    stop_with(d, sock_reset);
 }

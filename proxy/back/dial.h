@@ -57,5 +57,7 @@ void dial_begin(struct dial *d, struct env *env, uv_loop_t *loop, const struct d
                 uint64_t timeout_ns, const struct dial_ops *ops, void *user);
 /* No upcall comes any more. Does nothing if it has ended. */
 void dial_cancel(struct dial *d);
+/* The same; the other end of a connection that was made meanwhile gets a reset, not an end. */
+void dial_reset(struct dial *d);
 
 #endif

@@ -78,7 +78,9 @@ static void close_with(struct pipe *p, void (*close_sock)(struct sock *s))
 {
     struct env *env = p->shared->env;
     assert(p->state != PIPE_CLOSED);
-    if (p->state == PIPE_DIALING)
+    if (p->state == PIPE_DIALING && close_sock == sock_reset)
+        dial_reset(&p->dial);
+    else if (p->state == PIPE_DIALING)
         dial_cancel(&p->dial);
     if (p->sock)
         close_sock(p->sock);

@@ -82,6 +82,19 @@ static void the_service_is_reset(void **state)
     assert_int_equal(service_reads_all(s), 4);
 }
 
+static void so_is_one_whose_connection_we_do_not_know_of_yet(void **state)
+{
+    struct scene *s = *state;
+    service_listens_tcp(s, 1);
+    scene_open(s, NULL, 0);
+    turn_end(&s->w->turn); /* it has begun, and the kernel has made it */
+    service_accepts(s);
+    pipe_reset(s->pipe);
+    s->pipe = NULL;
+    assert_int_equal(s->opened, 0);
+    assert_int_equal(service_reads_all(s), SIZE_MAX);
+}
+
 /* --- finishing --- */
 
 static void finishing_delivers_all_to_a_service_that_answers(void **state)
@@ -247,6 +260,7 @@ int main(void)
         in_scene(a_reset_that_writing_meets_is_no_end_for_reading),
         in_scene(a_unix_service_that_leaves_bytes_unread_has_reset),
         in_scene(the_service_is_reset),
+        in_scene(so_is_one_whose_connection_we_do_not_know_of_yet),
         in_scene(finishing_delivers_all_to_a_service_that_answers),
         in_scene(finishing_ends_in_time),
         in_scene(finishing_ends_with_the_connection),
