@@ -32,6 +32,12 @@
 /* What a service may send ahead at first. */
 #define BRIDGE_FIRST_SESSION_WINDOW (256 * 1024)
 #define BRIDGE_FIRST_STREAM_WINDOW  (64 * 1024)
+/* What a client may send ahead of a service that is not known to read, without regard to its other
+ * streams; and when it is known: the kernel alone takes less. */
+#define BRIDGE_TRUST (64 * 1024)
+#define BRIDGE_PROOF (1024 * 1024)
+/* More than QUIC can count. */
+#define BRIDGE_NO_LIMIT (UINT64_C(1) << 62)
 /* What they cost besides windows. */
 #define BRIDGE_SESSION_COST (4 * 1024)
 #define BRIDGE_STREAM_COST  (2 * 1024)
@@ -112,6 +118,8 @@ struct bridge_stream {
     bool client_ended;   /* FIN or reset has come */
     bool client_stopped; /* we want no more of it */
     bool up_over;        /* nothing more goes to the service */
+    uint64_t taken;      /* bytes, by its socket */
+    bool is_trusted;     /* the client's window is not limited by that */
 
     enum bridge_down down;
     bool service_ended; /* its end has been read */

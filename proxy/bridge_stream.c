@@ -190,7 +190,18 @@ static void connection_broken(struct bridge_stream *st)
 
 /* --- from the client to the service --- */
 
-static void push(struct bridge_stream *st)
+/* A service that does not read must not use up what the client's other streams need. */
+static void limit(struct bridge_stream *st)
+{
+    bool reads = st->taken >= BRIDGE_PROOF && recvq_held(&st->queue) == 0;
+    if (!st->wt || (reads && st->is_trusted))
+        return;
+    st->is_trusted = reads;
+    wt_stream_allow(st->wt, reads ? BRIDGE_NO_LIMIT : st->taken + BRIDGE_TRUST);
+}
+
+/* True when all is the socket's. */
+static bool push_queue(struct bridge_stream *st)
 {
     struct iovec pieces[PIECES];
     while (recvq_held(&st->queue) > 0) {
@@ -199,13 +210,24 @@ static void push(struct bridge_stream *st)
         if (n < 0) {
             if (errno != EAGAIN)
                 end_up(st, BRIDGE_RESET); /* what it wrote is still to be read, and a reset then */
-            return;
+            return false;
         }
+        st->taken += (uint64_t)n;
         recvq_drop(&st->queue, (size_t)n);
         if (st->wt)
             wt_stream_consumed(st->wt, (size_t)n);
     }
-    if (st->client_ended && !st->up_over) {
+    return true;
+}
+
+static void push(struct bridge_stream *st)
+{
+    bool is_empty = push_queue(st);
+    if (st->up_over)
+        return;
+    if (!st->client_ended) {
+        limit(st);
+    } else if (is_empty) {
         st->up_over = true;
         pipe_shut(st->pipe);
     }
@@ -448,6 +470,7 @@ void bridge_stream_opened(void *user, struct wt_stream *wt, bool unidirectional)
     turn_flush_init(&st->flush, TURN_BACK, flush, st);
     LIST_INSERT_HEAD(&s->streams, st, entry);
     wt_stream_set_user(wt, st);
+    wt_stream_allow(wt, BRIDGE_TRUST);
     if (has_memory)
         seek(st);
     else

@@ -67,10 +67,15 @@ static void ready(uv_poll_t *handle, int status, int events)
         watch(s);
 }
 
+/* For the kernel, of what the other end has no room for: whoever does not read is to be noticed. */
+#define UNSENT_MAX (128 * 1024)
+
 static void set_tcp_options(int fd)
 {
     int on = 1;
+    int unsent = UNSENT_MAX;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 

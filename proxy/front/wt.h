@@ -188,7 +188,8 @@ void wt_stream_set_order(struct wt_stream *st, int64_t send_order);
 /* The next hop has taken len bytes received. */
 void wt_stream_consumed(struct wt_stream *st, size_t len);
 /* The next hop will not take more than offset bytes, counted from the stream's beginning, until a
- * later call says more: see conn_stream_allow. Without a call there is no such limit. */
+ * later call says more (2^62: no limit any more): see conn_stream_allow. Without a call there is no
+ * such limit. */
 void wt_stream_allow(struct wt_stream *st, uint64_t offset);
 /* The holder is done with the stream; it must have ended, or reset and stopped, both its halves. */
 void wt_stream_release(struct wt_stream *st);
