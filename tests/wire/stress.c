@@ -25,6 +25,7 @@
  * Tells `ready` when all sessions are accepted, and does as lines on standard input say:
  *
  *     down, up       a round of work; when it is over: round bytes=N us=N
+ *     echo           the same of both: the other side sends back what it gets
  *     stick          asks on `stuck` streams for more than ever comes, and takes none of
  *                    it; stuck when something has come on each
  *     stick-up       wishes to be stuck on them (2^64 - 1), and sends as much as it may;
@@ -91,7 +92,7 @@ static void stream_received(void *stream_user, const uint8_t *data, size_t len, 
     if (!stress_reads())
         return;
     wt_stream_consumed(st->wt, len);
-    if (st->role == ROLE_WORK) {
+    if (stress_is_work(st)) {
         stress_got_work(st, data, len);
         stress_work_is_done(st);
     } else if (st->role == ROLE_SERVERS && fin && st->all_acked) {
@@ -103,7 +104,7 @@ static void stream_reset(void *stream_user, struct wt_code code)
 {
     struct stream *st = stream_user;
     (void)code;
-    if (st->role == ROLE_WORK)
+    if (stress_is_work(st))
         host_fail("a stream was reset");
     if (st->role == ROLE_SERVERS && st->all_acked)
         stress_forget_stream(st);
@@ -113,7 +114,7 @@ static void stream_stopped(void *stream_user, struct wt_code code)
 {
     struct stream *st = stream_user;
     (void)code;
-    if (st->role == ROLE_WORK)
+    if (stress_is_work(st))
         host_fail("a stream was stopped");
     if (st->role == ROLE_FLOOD && stress.kind == KIND_FIN)
         stress_forget_stream(st);
@@ -134,7 +135,7 @@ static void stream_acked(void *stream_user, size_t len, bool all)
         return;
     }
     stress_send_more(st);
-    if (st->role == ROLE_WORK)
+    if (stress_is_work(st))
         stress_work_is_done(st);
 }
 
@@ -210,7 +211,9 @@ static void end(void)
 static void obey(const char *line)
 {
     if (strcmp(line, "down") == 0 || strcmp(line, "up") == 0)
-        stress_begin_round(line[0] == 'u');
+        stress_begin_round(line[0] == 'u' ? ROUND_UP : ROUND_DOWN);
+    else if (strcmp(line, "echo") == 0)
+        stress_begin_round(ROUND_ECHO);
     else if (strcmp(line, "stick") == 0 || strcmp(line, "stick-up") == 0)
         stress_stick(line[5] != '\0');
     else if (strcmp(line, "unstick") == 0)
@@ -220,7 +223,7 @@ static void obey(const char *line)
     else if (strcmp(line, "end") == 0)
         end();
     else
-        host_fail("down, up, stick, stick-up, unstick, close or end is expected");
+        host_fail("down, up, echo, stick, stick-up, unstick, close or end is expected");
 }
 
 static void got_input(uv_poll_t *poll, int status, int events)

@@ -41,7 +41,10 @@ struct session {
     uint64_t to_open; /* streams of this round, or of push */
 };
 
-enum role { ROLE_WORK, ROLE_STUCK, ROLE_PUSH, ROLE_FLOOD, ROLE_HOARD, ROLE_SERVERS };
+/* Which way the bytes go. */
+enum round { ROUND_DOWN, ROUND_UP, ROUND_ECHO };
+
+enum role { ROLE_WORK, ROLE_ECHO, ROLE_STUCK, ROLE_PUSH, ROLE_FLOOD, ROLE_HOARD, ROLE_SERVERS };
 
 struct stream {
     struct wt_stream *wt;
@@ -66,7 +69,8 @@ struct stress {
     char line[64];
     size_t line_len;
     /* work */
-    bool is_up, in_round;
+    enum round round;
+    bool in_round;
     uint64_t begun_ns, to_do, each;
     uint64_t sticking;
     /* the others */
@@ -92,7 +96,9 @@ void stress_forget_streams(const struct session *s);
 
 /* --- stress_work.c --- */
 
-void stress_begin_round(bool is_up);
+void stress_begin_round(enum round round);
+/* Of a round, and to be whole. */
+bool stress_is_work(const struct stream *st);
 void stress_open_work(struct session *s);
 void stress_got_work(struct stream *st, const uint8_t *data, size_t len);
 void stress_work_is_done(struct stream *st);

@@ -17,7 +17,7 @@ const uint8_t *stress_bytes(uint64_t at)
 
 static const uint8_t *bytes_at(const struct stream *st, uint64_t at, size_t *len)
 {
-    if (at < ASK && st->role != ROLE_PUSH) {
+    if (at < ASK && st->role != ROLE_PUSH && st->role != ROLE_ECHO) {
         *len = ASK - (size_t)at;
         return st->ask + at;
     }
@@ -36,7 +36,7 @@ void stress_send_more(struct stream *st)
         if (n < len)
             return;
     }
-    if (!st->end_told && st->role == ROLE_WORK) {
+    if (!st->end_told && stress_is_work(st)) {
         st->end_told = true;
         wt_stream_end(st->wt);
     }

@@ -10,24 +10,31 @@
 
 /* --- work --- */
 
+bool stress_is_work(const struct stream *st)
+{
+    return st->role == ROLE_WORK || st->role == ROLE_ECHO;
+}
+
 void stress_open_work(struct session *s)
 {
+    enum role role = stress.round == ROUND_ECHO ? ROLE_ECHO : ROLE_WORK;
     struct stream *st;
-    while (s->to_open > 0 && (st = stress_open_stream(s, false, ROLE_WORK))) {
+    while (s->to_open > 0 && (st = stress_open_stream(s, false, role))) {
         s->to_open--;
-        st->to_get = stress.is_up ? 0 : stress.each;
-        st->to_send = ASK + (stress.is_up ? stress.each : 0);
+        st->to_get = stress.round == ROUND_UP ? 0 : stress.each;
+        st->to_send =
+            (role == ROLE_WORK ? ASK : 0) + (stress.round == ROUND_DOWN ? 0 : stress.each);
         pattern_ask(st->ask, st->to_get);
         stress_send_more(st);
     }
 }
 
-void stress_begin_round(bool is_up)
+void stress_begin_round(enum round round)
 {
     if (stress.in_round)
         host_fail("a round goes on already");
     stress.in_round = true;
-    stress.is_up = is_up;
+    stress.round = round;
     stress.to_do = stress.sessions * stress.streams;
     stress.each = stress.bytes / stress.to_do;
     stress.begun_ns = host_now_ns();

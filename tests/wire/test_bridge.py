@@ -155,13 +155,13 @@ def test_ended_and_stopped_is_over(bridge, first):
     if first == "stop":
         client.stop(stream, to_wire(5))
         client.wait(lambda: stream.reset_code is not None)
-    client.send(stream, SOME, end=True)
+    client.send(stream, FEW, end=True)
     if first == "end":
         client.wait(lambda: len(peer.pull().data) > 0)
         client.stop(stream, to_wire(5))
     bridge.wait_streams(client, 0)
     client.wait(lambda: peer.pull().ended)
-    assert peer.data == SOME
+    assert peer.data == FEW
     client.wait(lambda: bridge.proxy.stats()["links"] == 0)  # in linger_timeout, for nobody ends it
 
 

@@ -120,7 +120,7 @@ def test_who_stays_is_closed_in_time(bridge, workers):
 
 
 def test_a_client_that_does_not_answer_at_the_end(bridge):
-    service = bridge.service()
+    service = bridge.service(room=SMALL)
     proxy = bridge.start(service, arguments=("--drain-timeout", "1s"))
     client, session, stream, peer = bridge.joined(service)
     bridge.fill(client, stream)

@@ -71,14 +71,24 @@ class App(Spoken):
         return json.loads(line)
 
 
+class PlainService(Spoken):
+    """apps/service.py: "work" or "echo"."""
+
+    def __init__(self, kind, path=None):
+        super().__init__([sys.executable, os.path.join(ROOT, "tests/wire/apps/service.py"), kind,
+                          *([f"unix:{path}"] if path else [])])
+        word, self.address = self.line().split()
+        assert word == "listening"
+
+
 class Client(Spoken):
     def __init__(self, proxy, path, scenario, **options):
         super().__init__([os.path.join(BUILD, "tests/wire/stress"), f"{proxy.host}:{proxy.port}",
                           path, scenario, *(f"{name}={value}" for name, value in options.items())])
 
-    def expect(self, word, **fields):
+    def expect(self, word, timeout=TIMEOUT):
         """The next line, which must begin with word; its `name=number` fields."""
-        line = self.line()
+        line = self.line(timeout)
         assert line is not None, f"{self.process.args}: ended with {self.process.wait()}"
         assert line.split()[0] == word, f"{self.process.args}: expected {word}, got {line}"
         return {name: int(number) for name, _, number in
@@ -95,7 +105,7 @@ class Client(Spoken):
 
 
 class Bystander(Client):
-    """Works in rounds. way: "down" or "up"."""
+    """Works in rounds. way: "down", "up" or "echo"."""
 
     def __init__(self, proxy, way="down", path="/work", **options):
         super().__init__(proxy, path, "work", **options)
@@ -176,6 +186,12 @@ class Stage:
     def start(self, *arguments, app="text"):
         self.app = App(app, os.path.join(self.world.directory, "stuck.sock"))
         self.proxy = self.world.proxy(self.app.address, workers=1, arguments=arguments)
+        return self.proxy
+
+    def start_bridge(self, kind, *arguments, workers=1, unix=False):
+        """The same before a plain service."""
+        self.app = PlainService(kind, os.path.join(self.world.directory, "plain.sock") if unix else None)
+        self.proxy = self.world.bridge(self.app.address, workers=workers, arguments=arguments)
         return self.proxy
 
     def start_client(self, path, scenario, **options):
