@@ -230,7 +230,6 @@ static struct bridge_session *new_session(struct bridge *b, const struct visit *
     s->route = route;
     s->wt = wt;
     LIST_INIT(&s->streams);
-    TAILQ_INIT(&s->starving);
     timer_init(&s->drain_due, drain_due, s);
     timer_init(&s->linger, abandon, s);
     bridge_datagrams_init(s);

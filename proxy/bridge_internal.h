@@ -38,9 +38,11 @@
 #define BRIDGE_PROOF (1024 * 1024)
 /* More than QUIC can count. */
 #define BRIDGE_NO_LIMIT (UINT64_C(1) << 62)
+/* What it may send ahead on each stream, also if the session's window is used up. */
+#define BRIDGE_STREAM_LEAST (4 * 1024)
 /* What they cost besides windows. */
 #define BRIDGE_SESSION_COST (4 * 1024)
-#define BRIDGE_STREAM_COST  (2 * 1024)
+#define BRIDGE_STREAM_COST  (2 * 1024 + BRIDGE_STREAM_LEAST)
 #define BRIDGE_TLS_COST     (40 * 1024) /* in addition: what GnuTLS has, and a record */
 
 struct bridge {
@@ -69,7 +71,6 @@ struct bridge_session {
     struct budget memory;
     struct bridge_account account;
     LIST_HEAD(, bridge_stream) streams;
-    TAILQ_HEAD(, bridge_stream) starving; /* wait for room in the session's window, in turn */
     struct timer drain_due, linger;
 
     uint64_t key; /* for POOL_HASH */
@@ -124,9 +125,7 @@ struct bridge_stream {
     enum bridge_down down;
     bool service_ended; /* its end has been read */
     struct bridge_account account;
-    bool is_starving;
     bool is_full; /* was not read for want of room */
-    TAILQ_ENTRY(bridge_stream) starving_entry;
 
     struct turn_flush flush;
     struct turn_grave grave;

@@ -38,13 +38,6 @@ static void free_stream(void *owner)
     free(owner);
 }
 
-static void stop_starving(struct bridge_stream *st)
-{
-    if (st->is_starving)
-        TAILQ_REMOVE(&st->session->starving, st, starving_entry);
-    st->is_starving = false;
-}
-
 static bool is_settled(const struct bridge_stream *st)
 {
     bool client_done = !st->wt || (st->down == BRIDGE_DOWN_OVER && st->up_over &&
@@ -60,7 +53,6 @@ static bool settle(struct bridge_stream *st)
         return false;
     if (st->wt)
         wt_stream_release(st->wt);
-    stop_starving(st);
     recvq_fini(&st->queue);
     budget_release(&s->memory, cost_of(s));
     turn_untouch(env_of(st)->turn, &st->flush);
@@ -84,29 +76,33 @@ static size_t room_in(const struct bridge_account *a)
     return a->held < a->window.size ? (size_t)(a->window.size - a->held) : 0;
 }
 
-/* What may be read now. A little room is as none: many small readings cost more than they bring,
- * and what is held will be acknowledged. */
+/* A little room is as none: many small readings cost more than they bring, and what is held will be
+ * acknowledged. */
+static size_t own_room_of(const struct bridge_stream *st)
+{
+    size_t room = room_in(&st->account);
+    return st->account.held > 0 && room < st->account.window.size / 4 ? 0 : room;
+}
+
+/* Of the session's window; but something there is always, however much of other streams a client
+ * leaves unread. */
+static size_t shared_room_of(const struct bridge_stream *st)
+{
+    size_t room = room_in(&st->session->account);
+    if (st->account.held < BRIDGE_STREAM_LEAST && room < BRIDGE_STREAM_LEAST - st->account.held)
+        room = BRIDGE_STREAM_LEAST - st->account.held;
+    return room;
+}
+
+/* What may be read now. If it is 0, something is held: when that is acknowledged, the stream is
+ * looked at again. */
 static size_t room_of(const struct bridge_stream *st)
 {
-    size_t own = room_in(&st->account), shared = room_in(&st->session->account);
-    if (st->account.held > 0 && own < st->account.window.size / 4)
-        return 0;
+    size_t own = own_room_of(st), shared = shared_room_of(st);
     size_t room = wt_stream_room(st->wt); /* less if the route has changed since it connected */
     if (room > own)
         room = own;
     return room < shared ? room : shared;
-}
-
-static void wake_starving(struct bridge_session *s)
-{
-    size_t room = room_in(&s->account);
-    struct bridge_stream *st;
-    while (room > 0 && (st = TAILQ_FIRST(&s->starving))) {
-        size_t own = room_in(&st->account);
-        room -= own < room ? own : room;
-        stop_starving(st);
-        touch(st);
-    }
 }
 
 static void release(struct bridge_stream *st, uint64_t len)
@@ -115,7 +111,6 @@ static void release(struct bridge_stream *st, uint64_t len)
     uint64_t now = timers_now(env_of(st)->timers), rtt = s->wt ? wt_session_rtt(s->wt) : 0;
     take_from(&st->account, len, now, rtt);
     take_from(&s->account, len, now, rtt);
-    wake_starving(s);
 }
 
 /* --- the ends of halves --- */
@@ -280,13 +275,13 @@ static void pull(struct bridge_stream *st)
 
 /* --- what the connection waits for --- */
 
+/* The session's window grows if it is in the way. */
 static void wait_for_room(struct bridge_stream *st)
 {
     st->is_full = true;
-    if (st->is_starving || room_in(&st->session->account) > 0)
-        return;
-    st->is_starving = true;
-    TAILQ_INSERT_TAIL(&st->session->starving, st, starving_entry);
+    if (own_room_of(st) > 0 && shared_room_of(st) == 0 &&
+        window_grow(&st->session->account.window) > 0)
+        touch(st);
 }
 
 static void watch(struct bridge_stream *st)
@@ -507,7 +502,6 @@ void bridge_stream_stopped(void *stream_user, struct wt_code code)
     (void)code;
     if (st->down != BRIDGE_DOWN_OVER)
         end_down(st);
-    stop_starving(st);
     if (st->state == BRIDGE_OPEN)
         pipe_stop(st->pipe);
     if (!settle(st))
@@ -534,7 +528,6 @@ void bridge_stream_forget_wt(struct bridge_stream *st)
     st->wt = NULL;
     if (st->down != BRIDGE_DOWN_OVER)
         end_down(st);
-    stop_starving(st);
     if (st->state == BRIDGE_OVER) {
         settle(st);
     } else if (!st->client_ended) {

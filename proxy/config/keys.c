@@ -240,7 +240,7 @@ const struct key keys[] = {
      .preset = "8MiB", RANGE(64 * KIB, GIB),
      .meaning = "Bytes that the application may send ahead of a client, on all streams together: "
                 "the most. It begins with less, as a client does. Of a bridge: that its services "
-                "may send ahead."},
+                "may send ahead; 4 KiB on each stream they always may."},
     {KEY_SIZE, ROUTE(app_stream_window), .shared = true, .option = "app-stream-window",
      .preset = "1MiB", RANGE(16 * KIB, GIB), .meaning = "The same on one stream."},
     {KEY_NUMBER, ROUTE(max_pending_streams), .only = KEY_FOR_APP, .shared = true,
