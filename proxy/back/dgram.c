@@ -35,6 +35,15 @@ struct dgram {
 
 /* --- in --- */
 
+/* An error that the network has reported of an earlier one, and that says something of the address:
+ * that one was larger than the path allows (EMSGSIZE) does not. */
+static bool is_of_the_past(int error)
+{
+    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
+           error == EHOSTDOWN || error == ENETDOWN || error == ENOPROTOOPT || error == EPROTO ||
+           error == EACCES;
+}
+
 static void tell_error(struct dgram *d, int error)
 {
     d->ops->failed(d->user, error);
@@ -51,7 +60,7 @@ static bool read_batch(struct dgram *d)
         messages[i].msg_hdr.msg_iovlen = 1;
     }
     int n = recvmmsg(d->fd, messages, DGRAM_BATCH, MSG_DONTWAIT, NULL);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
+    if (n < 0 && is_of_the_past(errno))
         tell_error(d, errno);
     for (int i = 0; i < n && !d->closed; i++)
         d->ops->received(d->user, parts[i].iov_base, messages[i].msg_len);
@@ -79,14 +88,6 @@ static void ready(uv_poll_t *handle, int status, int events)
 
 /* --- out --- */
 
-/* An error that the network has reported of an earlier one. */
-static bool is_of_the_past(int error)
-{
-    return error == ECONNREFUSED || error == EHOSTUNREACH || error == ENETUNREACH ||
-           error == EHOSTDOWN || error == ENETDOWN || error == ENOPROTOOPT || error == EPROTO ||
-           error == EACCES;
-}
-
 static bool send_once(struct dgram *d, const struct msghdr *message)
 {
     ssize_t n;
@@ -101,11 +102,13 @@ static bool send_message(struct dgram *d, const struct msghdr *message)
 {
     if (send_once(d, message))
         return true;
-    if (!is_of_the_past(errno))
+    /* The kernel has told what became of an earlier one, and sent nothing. */
+    if (is_of_the_past(errno)) {
+        d->error = errno;
+        turn_touch(d->shared->env->turn, &d->flush);
+    } else if (errno != EMSGSIZE) { /* which may be of this one, too */
         return false;
-    /* The kernel has told it, and sent nothing. */
-    d->error = errno;
-    turn_touch(d->shared->env->turn, &d->flush);
+    }
     return send_once(d, message);
 }
 

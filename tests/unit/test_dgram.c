@@ -6,6 +6,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,6 +321,65 @@ static void a_silent_service_is_told_and_may_come_back(void **state)
     assert_int_equal(s->failed, 3);
 }
 
+/* What a router says when a datagram does not fit into the next network (RFC 792, RFC 1191). The
+ * system remembers the size for all that use the loopback: it is the one that it has. */
+static bool say_too_large(const struct scene *s)
+{
+    const struct sockaddr_in *from = (const struct sockaddr_in *)&s->from;
+    const struct sockaddr_in *at = (const struct sockaddr_in *)&s->at;
+    struct {
+        struct icmphdr icmp;
+        struct iphdr ip;
+        struct udphdr udp;
+    } message = {
+        .icmp = {.type = ICMP_DEST_UNREACH, .code = ICMP_FRAG_NEEDED, .un.frag.mtu = htons(65535)},
+        .ip = {.version = 4,
+               .ihl = 5,
+               .tot_len = htons(1400),
+               .ttl = 64,
+               .protocol = IPPROTO_UDP,
+               .saddr = from->sin_addr.s_addr,
+               .daddr = at->sin_addr.s_addr},
+        .udp = {.source = from->sin_port, .dest = at->sin_port, .len = htons(1380)},
+    };
+    uint16_t words[sizeof message / 2];
+    uint32_t sum = 0;
+    memcpy(words, &message, sizeof message);
+    for (size_t i = 0; i < sizeof message / 2; i++)
+        sum += words[i];
+    sum = (sum & 0xffff) + (sum >> 16);
+    message.icmp.checksum = (uint16_t) ~(sum + (sum >> 16));
+    int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
+    if (fd < 0)
+        return false;
+    ssize_t n = sendto(fd, &message, sizeof message, 0, (const struct sockaddr *)from, s->from_len);
+    assert_int_equal(n, sizeof message);
+    close(fd);
+    return true;
+}
+
+/* It says nothing of the service, and whoever sent that one must not keep others from it. */
+static void one_that_was_too_large_for_the_path_is_no_error(void **state)
+{
+    struct scene *s = *state;
+    uint8_t got[8];
+    bind_service(s, false);
+    meet(s);
+    for (int i = 0; i < 2; i++) {
+        if (!say_too_large(s))
+            skip(); /* may not be said here */
+        if (i == 0)
+            world_step(s->w); /* read, or met by the next that is sent */
+        dgram_send(s->dgram, "next", 4);
+        turn_end(&s->w->turn);
+        assert_int_equal(service_hears(s, got, sizeof got), 4);
+    }
+    service_says(s, "here", 4);
+    until(s->w, s->received);
+    assert_int_equal(s->failed, 0);
+    assert_int_equal(s->w->stats.datagrams_dropped, 0);
+}
+
 /* The kernel tells what became of one when the next is sent, and does not send that. */
 static void an_error_of_the_past_costs_no_datagram(void **state)
 {
@@ -399,6 +461,7 @@ int main(void)
         in_scene(the_largest_goes_and_more_does_not),
         in_scene(many_come_in_order_and_over_several_turns),
         in_scene(a_silent_service_is_told_and_may_come_back),
+        in_scene(one_that_was_too_large_for_the_path_is_no_error),
         in_scene(an_error_of_the_past_costs_no_datagram),
         in_scene(what_cannot_be_opened_is_told),
         in_scene(it_may_be_closed_at_every_moment),
