@@ -1,8 +1,10 @@
 """Joined streams when a session ends, when the program ends, and when there are many."""
 
+import contextlib
 import resource
 
 import pytest
+from conftest import REPEAT
 
 from support.quicclient import to_wire
 from support.service import FULL, RESET, codes
@@ -72,6 +74,66 @@ def test_a_service_that_does_not_read_what_is_left(bridge):
     session.close()
     client.wait(lambda: bridge.proxy.stats()["links"] == 0)
     bridge.wait_reset(client, peer)
+
+
+# What the service has done when the client's end comes, and in what the client is.
+BEFORE = ["accepted", "read", "answering", "ended", "reset", "gone"]
+ENDS = ["close", "end", "connection", "vanish"]
+
+
+def one_end(bridge, service, before, how):
+    """A session that ends, with streams that have come to different points."""
+    client, session = bridge.session()
+    whole = session.open(data=FEW, end=True)
+    session.open(data=FEW)
+    session.open(unidirectional=True, data=FEW)
+    client.flush()
+    for _ in range(3 if before else 0):
+        peer = service.accept(client)
+        if before in ("read", "ended"):
+            client.wait(lambda p=peer: len(p.pull().data) == len(FEW))
+        if before == "answering":
+            with contextlib.suppress(BrokenPipeError):  # of the unidirectional one
+                peer.push(FEW * 10)
+        if before == "ended":
+            peer.shut()
+        elif before == "reset":
+            peer.reset()
+        elif before == "gone":
+            peer.close()
+    if before == "ended":
+        client.wait(lambda: whole.ended)
+    if how == "close":
+        session.close(7)
+    elif how == "end":
+        session.end()
+    elif how == "connection":
+        client.close()
+    if how != "connection":
+        client.flush()
+    if how == "vanish":
+        client.vanish()
+    if how in ("connection", "vanish"):
+        bridge.clients.remove(client)
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_sessions_end_in_all_phases(bridge, kind):
+    """Whoever vanishes is gone after the idle timeout."""
+    service = bridge.service(kind, backlog=300)
+    bridge.start(service, all_of_it={"idle_timeout": "1s"}, linger_timeout="300ms")
+    for number in range(max(REPEAT, len(BEFORE) * len(ENDS))):
+        one_end(bridge, service, BEFORE[number % len(BEFORE)],
+                ENDS[number // len(BEFORE) % len(ENDS)])
+    bridge.proxy.wait_stats(lambda s: s["sessions"] == s["streams"] == s["links"] == 0)
+
+
+def test_sessions_end_before_anybody_has_taken_their_streams(bridge):
+    service = bridge.service(backlog=300)
+    bridge.start(service, all_of_it={"idle_timeout": "1s"}, linger_timeout="300ms")
+    for number in range(max(REPEAT, 2 * len(ENDS))):
+        one_end(bridge, service, None, ENDS[number % len(ENDS)])
+    bridge.proxy.wait_stats(lambda s: s["sessions"] == s["streams"] == s["links"] == 0)
 
 
 # --- the program's end, and other configurations ---
