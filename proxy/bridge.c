@@ -182,7 +182,7 @@ static void remember_for_preface(struct bridge_session *s, const struct wt_reque
     s->server = request->local;
     forwarded_find(rule, request->headers, request->header_count, &s->client);
     if (s->route->proxy_protocol != BRIDGE_PROXY_V2 ||
-        strlen(request->authority) > PROXY_PROTOCOL_MAX)
+        strlen(request->authority) > PROXY_PROTOCOL_AUTHORITY_MAX)
         return;
     s->authority = strdup(request->authority);
     assert(s->authority);

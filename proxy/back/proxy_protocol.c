@@ -179,7 +179,8 @@ size_t proxy_protocol_v2(uint8_t *to, size_t room, const struct proxy_protocol *
     put_ends(&o, &e);
     put_text_tlv(&o, TLV_ALPN, p->alpn, PROXY_PROTOCOL_ALPN_MAX);
     put_text_tlv(&o, TLV_UNIQUE_ID, p->unique_id, PROXY_PROTOCOL_UNIQUE_ID_MAX);
-    put_tlv(&o, TLV_AUTHORITY, p->authority, p->authority_len); /* last: it may not fit */
+    if (p->authority_len <= PROXY_PROTOCOL_AUTHORITY_MAX) /* last: it may not fit */
+        put_tlv(&o, TLV_AUTHORITY, p->authority, p->authority_len);
     struct out length = {.to = to, .len = LENGTH_AT};
     put_u16(&length, o.len - HEAD_LEN);
     return o.len;

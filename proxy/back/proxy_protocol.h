@@ -18,8 +18,13 @@
 
 #define PROXY_PROTOCOL_MAX 512
 
-/* ALPN and unique id are ours: legal by the caller's doing. The authority is the client's. */
-enum { PROXY_PROTOCOL_ALPN_MAX = 255, PROXY_PROTOCOL_UNIQUE_ID_MAX = 128 };
+/* ALPN and unique id are ours: legal by the caller's doing. The authority is the client's; no name
+ * of a host is longer, and some services refuse a header that has a longer one. */
+enum {
+    PROXY_PROTOCOL_ALPN_MAX = 255,
+    PROXY_PROTOCOL_AUTHORITY_MAX = 255,
+    PROXY_PROTOCOL_UNIQUE_ID_MAX = 128
+};
 
 /* Two IPv4 addresses that are written as IPv6 ones (::ffff:192.0.2.1) are told as IPv4. If only one
  * is IPv4, both are told as IPv6. If one is neither, both are told as unknown. */
@@ -27,7 +32,7 @@ struct proxy_protocol {
     struct sockaddr_storage client, server;
     /* For version 2 only. NULL or empty: not told. */
     const char *alpn;
-    const char *authority; /* not told either if it does not fit; never cut */
+    const char *authority; /* nor if it is longer, or does not fit; never cut */
     size_t authority_len;
     const char *unique_id;
 };

@@ -201,29 +201,44 @@ static void v2_takes_any_authority(void **state)
                             "a\0b\r\nPROXY");
 }
 
+static void v2_leaves_out_an_authority_that_is_longer_than_any_name(void **state)
+{
+    (void)state;
+    uint8_t got[PROXY_PROTOCOL_MAX];
+    char long_name[PROXY_PROTOCOL_AUTHORITY_MAX + 1];
+    memset(long_name, 'n', sizeof long_name);
+    struct proxy_protocol p = pair(v4("192.0.2.1", 1), v4("192.0.2.2", 2));
+    p.authority = long_name;
+    p.authority_len = PROXY_PROTOCOL_AUTHORITY_MAX;
+    assert_int_equal(encode(2, &p, got), 16 + 12 + 3 + 255);
+    p.authority_len++;
+    assert_int_equal(encode(2, &p, got), 16 + 12);
+}
+
 /* An authority that fits exactly is there, one byte more and it is not; never a part of it. */
 static void v2_leaves_out_what_does_not_fit(void **state)
 {
     (void)state;
     uint8_t got[PROXY_PROTOCOL_MAX];
-    char id[PROXY_PROTOCOL_UNIQUE_ID_MAX + 1], long_name[PROXY_PROTOCOL_MAX];
+    char id[PROXY_PROTOCOL_UNIQUE_ID_MAX + 1], alpn[101], long_name[PROXY_PROTOCOL_MAX];
     memset(long_name, 'n', sizeof long_name);
     memset(id, 'i', sizeof id - 1);
-    id[sizeof id - 1] = '\0';
+    memset(alpn, 'a', sizeof alpn - 1);
+    id[sizeof id - 1] = alpn[sizeof alpn - 1] = '\0';
     struct proxy_protocol p = pair(v6("2001:db8::1", 1), v6("2001:db8::2", 2));
-    p.alpn = "h3";
+    p.alpn = alpn;
     p.unique_id = id;
     p.authority = long_name;
-    size_t before = 16 + 36 + 3 + 2 + 3 + 128; /* head, addresses, ALPN, id */
+    size_t before = 16 + 36 + 3 + 100 + 3 + 128; /* head, addresses, ALPN, id */
     size_t fits = PROXY_PROTOCOL_MAX - before - 3;
     p.authority_len = fits;
     assert_int_equal(encode(2, &p, got), PROXY_PROTOCOL_MAX);
     assert_memory_equal(got + 14, "\x01\xf0", 2); /* 512 - 16 */
-    assert_memory_equal(got + before, "\x02\x01\x41", 3);
+    assert_memory_equal(got + before, "\x02\x00\xdf", 3);
     assert_memory_equal(got + before + 3, long_name, fits);
     p.authority_len = fits + 1;
     assert_int_equal(encode(2, &p, got), before);
-    assert_memory_equal(got + 14, "\x00\xac", 2);
+    assert_memory_equal(got + 14, "\x01\x0e", 2);
     assert_memory_equal(got + before - 128, id, 128);
     p.authority_len = SIZE_MAX; /* is not read */
     assert_int_equal(encode(2, &p, got), before);
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(v2_mixed_pairs_are_ipv6),
         cmocka_unit_test(v2_tells_more),
         cmocka_unit_test(v2_takes_any_authority),
+        cmocka_unit_test(v2_leaves_out_an_authority_that_is_longer_than_any_name),
         cmocka_unit_test(v2_leaves_out_what_does_not_fit),
         cmocka_unit_test(v2_at_the_limits_of_our_own_values),
         cmocka_unit_test(what_is_no_ip_is_unknown),
