@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "back/dial.h"
 #include "base/report.h"
 #include "bridge_internal.h"
 
@@ -67,19 +68,20 @@ static void tell_failed(const struct bridge_session *s, enum fault fault, const 
 }
 
 /* Another address is tried while nobody has answered; what was sent is lost, as datagrams are. */
-static void address_failed(struct bridge_session *s, const char *text)
+static void address_failed(struct bridge_session *s, int error)
 {
-    tell_failed(s, FAULT_BACKEND_CONNECT, text);
+    enum fault fault = dial_fault(error);
+    tell_failed(s, fault, strerror(error));
     if (s->dgram)
         dgram_close(s->dgram);
     s->dgram = NULL;
-    if (!seat_failed(&s->seat, FAULT_BACKEND_CONNECT))
+    if (!seat_failed(&s->seat, fault))
         leave(s);
 }
 
 static void failed(void *user, int error)
 {
-    address_failed(user, strerror(error));
+    address_failed(user, error);
 }
 
 static const struct dgram_ops ops_of_dgram = {received, failed};
@@ -101,7 +103,7 @@ static void granted(void *user)
     s->heard = false;
     s->dgram = seat_open_dgram(&s->seat, &ops_of_dgram, s, &error);
     if (!s->dgram) {
-        address_failed(s, strerror(error));
+        address_failed(s, error);
         return;
     }
     stay(s);

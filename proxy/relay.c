@@ -362,7 +362,7 @@ static void link_closed(void *user, const struct link_end *end)
         if (session_change_seat(s, end))
             return;
         session_explain(s, end->text);
-        session_fail(s, end->fault, 502);
+        session_fail(s, end->fault, end->fault == FAULT_BACKEND_FULL ? 503 : 502);
         break;
     case SESSION_ENDING:
         session_move(s, SESSION_OVER);

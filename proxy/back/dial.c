@@ -127,11 +127,24 @@ static void fail(struct dial *d, enum fault fault, int error, const char *why)
     d->ops->failed(d->user, fault, error, d->text);
 }
 
-/* Somebody who does not listen refuses; who resets had the connection. */
+enum fault dial_fault(int error)
+{
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+        return FAULT_BACKEND_FULL;
+    case ECONNRESET: /* who resets had the connection */
+        return FAULT_BACKEND_LOST;
+    default:
+        return FAULT_BACKEND_CONNECT;
+    }
+}
+
 static void refused(struct dial *d, int error)
 {
-    fail(d, error == ECONNRESET ? FAULT_BACKEND_LOST : FAULT_BACKEND_CONNECT, error,
-         strerror(error));
+    fail(d, dial_fault(error), error, strerror(error));
 }
 
 static void connected(struct dial *d)

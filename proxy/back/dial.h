@@ -32,6 +32,10 @@ struct dial_target {
 bool dial_target_init(struct dial_target *t, const char *address, const char **error);
 void dial_target_fini(struct dial_target *t);
 
+/* What it means that no socket could be had or connected. BACKEND_FULL: it is our own system that
+ * has no descriptor or memory left, which says nothing of the address. */
+enum fault dial_fault(int error);
+
 struct dial_ops {
     /* sock is connected and belongs to the holder now. */
     void (*connected)(void *user, struct sock *sock);

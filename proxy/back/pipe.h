@@ -44,7 +44,7 @@ struct pipe_shared {
 };
 
 struct pipe_end {
-    enum fault fault; /* BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_LOST,
+    enum fault fault; /* BACKEND_CONNECT, BACKEND_CONNECT_TIMEOUT, BACKEND_FULL, BACKEND_LOST,
                          BACKEND_TLS */
     int error;        /* errno */
     const char *text; /* a sentence for the log: "connect to unix:/run/x.sock: No such file ...".

@@ -31,6 +31,8 @@ static void went_well(struct upstream_member *m)
 static void went_wrong(struct upstream_member *m, enum fault fault)
 {
     m->probe_told = true;
+    if (m->health.is_up && fault == FAULT_BACKEND_FULL) /* of us: see dial_fault */
+        return;
     if (!m->health.is_up || fault == FAULT_BACKEND_CONNECT ||
         fault == FAULT_BACKEND_CONNECT_TIMEOUT)
         member_unreachable(m, fault);

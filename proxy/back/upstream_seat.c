@@ -281,6 +281,8 @@ void seat_answered(struct seat *s)
 
 static void learn(struct upstream_member *m, enum fault fault)
 {
+    if (fault == FAULT_BACKEND_FULL) /* of us: see dial_fault */
+        return;
     if (fault == FAULT_BACKEND_CONNECT || fault == FAULT_BACKEND_CONNECT_TIMEOUT) {
         m->refused++;
         member_unreachable(m, fault);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -63,6 +64,20 @@ static void an_absent_application_is_told(void **state)
     snprintf(address, sizeof address, "tcp:127.0.0.1:%u", port);
     use_address(w, address);
     connect_and_expect(w, FAULT_BACKEND_CONNECT, ECONNREFUSED, "refused");
+    close(fd);
+}
+
+/* Nor is the address asked: it may be there. */
+static void that_we_have_no_descriptor_is_no_refusal(void **state)
+{
+    struct world *w = *state;
+    struct rlimit limit;
+    int fd = world_listen_unix(w, 1), lowest = dup(fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    close(lowest);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)lowest, limit.rlim_max}), 0);
+    connect_and_expect(w, FAULT_BACKEND_FULL, EMFILE, "Too many open files");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     close(fd);
 }
 
@@ -204,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         in_world(an_absent_application_is_told),
+        in_world(that_we_have_no_descriptor_is_no_refusal),
         in_world(a_full_backlog_is_tried_again),
         in_world(a_link_may_be_closed_while_it_connects),
         in_world(tcp_connects),

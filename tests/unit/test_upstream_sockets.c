@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -298,6 +299,26 @@ static void a_pipe_that_nobody_takes_is_denied(void **state)
     assert_int_equal(g->fault, FAULT_BACKEND_CONNECT);
 }
 
+/* What our own system lacks is no fault of the address, and another would not help. */
+static void an_address_does_not_rest_when_we_have_no_descriptor(void **state)
+{
+    struct scene *s = *state;
+    const char *addresses[] = {"unix:/somewhere", "unix:/else"};
+    struct rlimit limit;
+    int lowest = dup(0);
+    close(lowest);
+    begin(s, settings(UPSTREAM_STREAM), addresses, 2);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)lowest, limit.rlim_max}), 0);
+    struct guest *g = come(s);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_true(g->denied);
+    assert_int_equal(g->failures, 1);
+    assert_int_equal(g->fault, FAULT_BACKEND_FULL);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(numbers_of(s, addresses[i]).up, 1);
+}
+
 static void datagrams_find_the_addresses_of_a_name(void **state)
 {
     struct scene *s = *state;
@@ -356,6 +377,7 @@ int main(void)
         cmocka_unit_test(addresses_of_another_kind_are_refused),
         in_scene(pipes_are_seated_as_links_are),
         in_scene(a_pipe_that_nobody_takes_is_denied),
+        in_scene(an_address_does_not_rest_when_we_have_no_descriptor),
         in_scene(datagrams_find_the_addresses_of_a_name),
         in_scene(an_address_for_datagrams_is_used_again_when_it_has_rested),
     };
