@@ -150,8 +150,19 @@ static bool take_key(struct parse *p, const struct key *key, const char *text)
     return value_set(&p->draft, key, base, text, 0, label);
 }
 
+static bool is_bridge_address(const char *text)
+{
+    return strncmp(text, "unix:", 5) == 0 || strncmp(text, "tcp:", 4) == 0 ||
+           strncmp(text, "udp:", 4) == 0;
+}
+
 static bool take_bridge(struct parse *p, const char *text)
 {
+    if (!is_bridge_address(text))
+        return draft_complain(&p->draft, 0, "--bridge",
+                              "expected unix:PATH, tcp:HOST:PORT or udp:HOST:PORT, got '%.100s'",
+                              text);
+
     const char *name = strncmp(text, "udp:", 4) == 0 ? "datagrams" : "addresses";
     const struct key *key = key_find(KEY_OF_BACKEND, name, strlen(name));
     struct config_backend *b = &p->draft.config->backend_defaults;
@@ -179,6 +190,35 @@ static const char *name_of(int found)
                                 : keys[found - FIRST_KEY].option;
 }
 
+/* A place in the file for the key that the option would be called after; NULL if there is none. */
+static const char *home_of(const char *option, size_t len)
+{
+    char name[64];
+
+    if (len >= sizeof(name))
+        return NULL;
+    for (size_t i = 0; i < len; i++)
+        name[i] = option[i] == '-' ? '_' : option[i];
+    for (enum key_place place = KEY_OF_ALL + 1; place < KEY_PLACES; place++)
+        if (key_find(place, name, len))
+            return key_sections[place].name;
+    return NULL;
+}
+
+static bool complain_unknown(struct parse *p, const char *word)
+{
+    const char *name = word + strspn(word, "-");
+    size_t len = strcspn(name, "=");
+    const char *home = home_of(name, len), *meant = key_guess_option(name, len);
+
+    if (home && !meant)
+        return draft_complain(&p->draft, 0, "",
+                              "there is no option %.100s; in a file %s have such a key", word,
+                              home);
+    return draft_complain(&p->draft, 0, "", "there is no option %.100s%s%s%s", word,
+                          meant ? "; is '--" : "", meant ? meant : "", meant ? "' meant?" : "");
+}
+
 static bool take(struct parse *p, int found, char **argv)
 {
     if (found == ':' || (found == '?' && optopt >= FIRST_KEY)) {
@@ -188,8 +228,7 @@ static bool take(struct parse *p, int found, char **argv)
                               found == ':' ? "needs a value" : "takes no value");
     }
     if (found == '?')
-        return draft_complain(&p->draft, 0, "", "there is no option %.100s",
-                              argv[optind > 0 ? optind - 1 : 0]);
+        return complain_unknown(p, argv[optind > 0 ? optind - 1 : 0]);
     if (found == BRIDGE)
         return take_bridge(p, optarg);
     if (found < FIRST_OTHER)

@@ -468,6 +468,17 @@ const char *key_guess(enum key_place place, const char *name, size_t len)
     return best.name;
 }
 
+const char *key_guess_option(const char *name, size_t len)
+{
+    struct guess best = {NULL, 3};
+
+    consider(&best, name, len, "bridge"); /* the one of no key */
+    for (size_t i = 0; i < key_count; i++)
+        if (keys[i].option)
+            consider(&best, name, len, keys[i].option);
+    return best.name;
+}
+
 void *key_base(struct config *c, const struct key *key)
 {
     switch (key->place) {

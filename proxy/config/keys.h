@@ -85,6 +85,8 @@ enum { KEYS_MAX = 128, KEY_LIST_MAX = 256, KEY_LISTENERS_MAX = 32 };
 const struct key *key_find(enum key_place place, const char *name, size_t len);
 /* The name that was probably meant, of a key or of a section; NULL if none is near. */
 const char *key_guess(enum key_place place, const char *name, size_t len);
+/* The same for the name of an option that is none, without its dashes. */
+const char *key_guess_option(const char *name, size_t len);
 /* True if it may stand there: it is of that place, or shared and that is the top level. */
 bool key_stands(const struct key *key, enum key_place place);
 /* True if the element of this place has a use for it: the kind of the backend, or of one of those

@@ -196,12 +196,11 @@ static bool complain_unknown(struct walk *w, const struct mapping *m, const yaml
     if (!text)
         return draft_complain(w->draft, line_of(name), m->label, "expected the name of a key");
     find_homes(text, homes);
-    if (homes[0])
-        return draft_complain(w->draft, line_of(name), m->label,
-                              "there is no key '%.80s' here; its place is %s", text, homes);
     const char *meant = key_guess(m->place, text, strlen(text));
-    return draft_complain(w->draft, line_of(name), m->label, "there is no key '%.80s' here%s%s%s",
-                          text, meant ? "; is '" : "", meant ? meant : "", meant ? "' meant?" : "");
+    return draft_complain(w->draft, line_of(name), m->label,
+                          "there is no key '%.80s' here%s%s%s%s%s", text,
+                          homes[0] ? "; its place is " : "", homes, meant ? "; is '" : "",
+                          meant ? meant : "", meant ? "' meant?" : "");
 }
 
 /* lines: of the keys seen so far, by their row in the table. */

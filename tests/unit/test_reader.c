@@ -275,6 +275,9 @@ static const struct {
     {MINIMUM "frobnicate: 4\n", "test.yaml:4: there is no key 'frobnicate' here"},
     {MINIMUM "listner: []\n", "test.yaml:4: there is no key 'listner' here; is 'listeners' meant?"},
     {MINIMUM "cert: auto\n", "test.yaml:4: there is no key 'cert' here; its place is certificates"},
+    {CERT "backends: {app: {address: unix:/a}}\n",
+     "test.yaml:2: backends.app: there is no key 'address' here; its place is listeners; is "
+     "'addresses' meant?"},
     {MINIMUM "---\nworkers: 4\n",
      "test.yaml:5: a second document begins here; one file is one configuration"},
     {MINIMUM "...\n}\n", "test.yaml:5: this is not YAML: did not find expected <document start>"},
