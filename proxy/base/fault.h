@@ -92,9 +92,10 @@ enum fault_reach {
     X(MEMORY_STREAM, "memory_stream", STREAM, "there was no memory left for another stream")       \
     X(SESSION_GONE, "session_gone", STREAM, "a stream arrived for a session that has ended")       \
     /* backend: back/, relay.c */                                                                  \
-    X(BACKEND_CONNECT, "backend_connect", BACKEND, "the application could not be reached")         \
+    X(BACKEND_CONNECT, "backend_connect", BACKEND,                                                 \
+      "the application or service could not be reached")                                           \
     X(BACKEND_CONNECT_TIMEOUT, "backend_connect_timeout", BACKEND,                                 \
-      "the application did not take the connection in time")                                       \
+      "the application or service did not take the connection in time")                            \
     X(BACKEND_TLS, "backend_tls", BACKEND,                                                         \
       "TLS with the service failed, or its certificate is not to be trusted")                      \
     X(BACKEND_LOST, "backend_lost", BACKEND,                                                       \
@@ -102,7 +103,7 @@ enum fault_reach {
     X(BACKEND_ACCEPT_TIMEOUT, "backend_accept_timeout", BACKEND,                                   \
       "the application neither accepted nor rejected in time")                                     \
     X(BACKEND_FULL, "backend_full", BACKEND,                                                       \
-      "the application had no room for another session in time")                                   \
+      "the application or service had no room for another one in time")                            \
     X(BACKEND_STALLED, "backend_stalled", BACKEND,                                                 \
       "the application sent beyond its credit and the client did not read in time")                \
     X(MEMORY_FRAME, "memory_frame", BACKEND,                                                       \
