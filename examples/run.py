@@ -247,7 +247,7 @@ def run(name, options, folder, children):
         [(ROOT / options.build).resolve() / "proxy/sluice", "--config", config], start_new_session=True)
     wait_until(lambda: healthy(f"http://{HERE}:{admin}/healthz"), children)
     print(f"\n  page          {start_pages(name, service, options, admin)}"
-          f"\n  WebTransport  https://{HERE}:{options.port}/{name}"
+          f"\n  WebTransport  https://{HERE}:{options.port}{session_path(name, service)}"
           f"\n  service       unix:{service.socket}"
           "\n\nOpen the page in Chromium or Firefox on this machine. Ctrl-C ends everything.\n", flush=True)
     while True:
