@@ -175,17 +175,40 @@ static const struct wt_ops ops_of_wt = {
     .closed = wt_closed,
 };
 
+/* The PROXY protocol tells the name that was asked for, without a port, as TLS does. */
+static size_t host_len(const char *authority)
+{
+    const char *colon = strrchr(authority, ':');
+    return colon && !strchr(colon, ']') ? (size_t)(colon - authority) : strlen(authority);
+}
+
 static void remember_for_preface(struct bridge_session *s, const struct wt_request *request)
 {
     const struct forwarded_rule *rule = &s->visit.route->forwarded;
     s->client = request->remote;
     s->server = request->local;
     forwarded_find(rule, request->headers, request->header_count, &s->client);
-    if (s->route->proxy_protocol != BRIDGE_PROXY_V2 ||
-        strlen(request->authority) > PROXY_PROTOCOL_AUTHORITY_MAX)
+    if (s->route->proxy_protocol != BRIDGE_PROXY_V2)
         return;
-    s->authority = strdup(request->authority);
+    s->authority = strndup(request->authority, host_len(request->authority));
     assert(s->authority);
+}
+
+bool bridge_session_take_socket(struct bridge_session *s)
+{
+    struct bridge *b = s->bridge;
+    if (b->connections >= b->max_connections ||
+        s->connections >= b->max_connections - b->connections)
+        return false;
+    b->connections++;
+    s->connections++;
+    return true;
+}
+
+void bridge_session_give_socket(struct bridge_session *s)
+{
+    s->bridge->connections--;
+    s->connections--;
 }
 
 size_t bridge_session_preface(struct bridge_session *s, uint8_t *to, size_t room)

@@ -27,7 +27,7 @@ static void leave(struct bridge_session *s)
     if (!s->seat.upstream)
         return;
     seat_leave(&s->seat);
-    s->bridge->connections--;
+    bridge_session_give_socket(s);
 }
 
 static void stay(struct bridge_session *s)
@@ -117,7 +117,7 @@ static void granted(void *user)
 static void denied(void *user, enum fault fault, const char *text)
 {
     struct bridge_session *s = user;
-    s->bridge->connections--; /* the seat is free already */
+    bridge_session_give_socket(s); /* the seat is free already */
     if (text)
         tell_failed(s, fault, text);
     leave(s);
@@ -128,21 +128,18 @@ static const struct seat_ops ops_of_seat = {granted, denied};
 void bridge_datagram_received(void *user, const uint8_t *data, size_t len)
 {
     struct bridge_session *s = user;
-    struct bridge *b = s->bridge;
     if (s->dgram) {
         send_on(s, data, len);
         return;
     }
     bool is_sought = s->seat.upstream != NULL;
-    if (s->route->datagrams == BRIDGE_NONE ||
-        (!is_sought && b->connections >= b->max_connections)) {
+    if (s->route->datagrams == BRIDGE_NONE || (!is_sought && !bridge_session_take_socket(s))) {
         env_of(s)->stats->datagrams_dropped++;
         return;
     }
     dgramq_push(&s->outgoing, data, len);
     if (is_sought)
         return;
-    b->connections++;
     seat_ask(&s->seat, s->visit.upstreams[s->route->datagrams], s->key, &ops_of_seat, s);
 }
 

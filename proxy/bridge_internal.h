@@ -68,6 +68,7 @@ struct bridge_session {
     struct wt_session *wt; /* NULL when the client is gone */
     bool wt_closing;       /* only wt's closed() is still to come */
     struct visit_end end;  /* by is NULL while nobody has ended it */
+    size_t connections;    /* of the bridge's */
     struct budget memory;
     struct bridge_account account;
     LIST_HEAD(, bridge_stream) streams;
@@ -137,6 +138,11 @@ struct bridge_stream {
 void bridge_session_settle(struct bridge_session *s);
 /* Writes the header of the PROXY protocol for one more connection; 0: there is none. */
 size_t bridge_session_preface(struct bridge_session *s, uint8_t *to, size_t room);
+
+/* Counts one more socket. False: there are enough, or so few are left that who holds many leaves
+ * them to others: a session never has more than are left. */
+bool bridge_session_take_socket(struct bridge_session *s);
+void bridge_session_give_socket(struct bridge_session *s);
 
 /* --- bridge_stream.c --- */
 

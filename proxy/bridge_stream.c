@@ -156,7 +156,7 @@ static void leave(struct bridge_stream *st)
     st->state = BRIDGE_OVER;
     if (st->seat.upstream) {
         seat_leave(&st->seat);
-        st->session->bridge->connections--;
+        bridge_session_give_socket(st->session);
     }
 }
 
@@ -415,7 +415,7 @@ static void granted(void *user)
 static void denied(void *user, enum fault fault, const char *text)
 {
     struct bridge_stream *st = user;
-    st->session->bridge->connections--; /* the seat is free already */
+    bridge_session_give_socket(st->session); /* the seat is free already */
     if (text)
         tell_failed(st, fault, text);
     give_up(st, code_of(fault, st->error));
@@ -433,16 +433,14 @@ static void refuse(struct bridge_stream *st, enum fault fault, enum bridge_code 
 static void seek(struct bridge_stream *st)
 {
     struct bridge_session *s = st->session;
-    struct bridge *b = s->bridge;
     if (s->route->streams == BRIDGE_NONE) {
         give_up(st, BRIDGE_UNSUPPORTED);
         return;
     }
-    if (b->connections >= b->max_connections) {
+    if (!bridge_session_take_socket(s)) {
         refuse(st, FAULT_BACKEND_FULL, BRIDGE_FULL, "the limit of connections is reached");
         return;
     }
-    b->connections++;
     seat_ask(&st->seat, s->visit.upstreams[s->route->streams], s->key, &ops_of_seat, st);
 }
 
