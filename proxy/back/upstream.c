@@ -149,9 +149,9 @@ static void name_failed(void *user, const char *text)
 
     if (source->why_not[0] == '\0')
         LOG(u->env->log, WARN, "backend.name_failed", log_text("backend", u->name),
-            log_text("why", text));
+            log_text("name", source->host), log_text("why", text));
     source->answered = true;
-    snprintf(source->why_not, sizeof source->why_not, "%s", text);
+    snprintf(source->why_not, sizeof source->why_not, "%s: %s", source->host, text);
     turn_touch(u->env->turn, &u->flush);
 }
 
@@ -169,10 +169,10 @@ static void add_source(struct upstream *u, struct dial_target *target)
         add_member(source, target);
         return;
     }
-    source->resolve = resolve_new(u->env, u->shared.loop, target->host, target->port,
-                                  u->config.resolve_interval_ns, &naming_ops, source);
     source->host = target->host;
     target->host = NULL;
+    source->resolve = resolve_new(u->env, u->shared.loop, source->host, target->port,
+                                  u->config.resolve_interval_ns, &naming_ops, source);
     dial_target_fini(target);
 }
 

@@ -43,7 +43,7 @@ struct upstream_source {
     struct resolve *resolve; /* NULL: it is one member and stays it */
     char *host;              /* the name that is resolved; else NULL */
     bool answered;           /* it is known whether the name has addresses */
-    char why_not[128];
+    char why_not[384];       /* with the name, which has 253 characters at most */
 };
 
 struct upstream {

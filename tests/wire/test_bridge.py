@@ -324,6 +324,14 @@ def test_no_way_to_the_service(bridge, address):
     told(bridge, UNREACHABLE)
 
 
+def test_a_name_without_addresses_stands_in_the_log(bridge):
+    name = f"{'x' * 64}.invalid"  # no label has so many letters, so no server need be asked
+    bridge.start(f"tcp:{name}:9")
+    told(bridge, UNREACHABLE)
+    bridge.proxy.wait_log("backend.name_failed", backend="service", name=name)
+    assert bridge.proxy.wait_log("stream.failed")["detail"].startswith(f"{name}: ")
+
+
 def test_a_service_that_takes_no_connection_in_time(bridge):
     service = bridge.service("unix", backlog=0)
     bridge.start(service, connect_timeout="100ms")
