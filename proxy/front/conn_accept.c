@@ -15,6 +15,7 @@
 #include "base/hostport.h"
 #include "base/clients.h"
 #include "base/report.h"
+#include "base/siphash.h"
 #include "base/stats.h"
 #include "front/conn_internal.h"
 
@@ -83,6 +84,20 @@ static void answer(struct conn_hub *hub, const struct packet *p, const uint8_t *
     endpoint_transmit(hub->endpoint, &out);
 }
 
+/* The first packet of a connection that is refused. A ClientHello may take several, and may be sent
+ * again; each is answered, for an answer may be lost, but the connection is told and counted once.
+ */
+static bool is_refused_anew(struct conn_hub *hub, const ngtcp2_cid *dcid)
+{
+    uint64_t hash = siphash(hub->env->hash_key, dcid->data, dcid->datalen);
+    for (size_t i = 0; i < CONN_REFUSED_REMEMBERED; i++)
+        if (hub->refused[i] == hash)
+            return false;
+    hub->refused[hub->refused_next] = hash;
+    hub->refused_next = (hub->refused_next + 1) % CONN_REFUSED_REMEMBERED;
+    return true;
+}
+
 /* RFC 9000, section 5.2.2: at once, without a connection. */
 static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct packet *p,
                    uint64_t code, enum fault fault)
@@ -92,8 +107,9 @@ static void refuse(struct conn_hub *hub, const ngtcp2_pkt_hd *hd, const struct p
 
     hostport_print(address, &p->remote.sa.any);
     hostport_print(local, &p->local.sa.any);
-    REPORT(hub->env, INFO, "conn.refused", fault, log_text("remote", address),
-           log_text("local", local), log_text("by", "us"), log_uint("code", code));
+    if (is_refused_anew(hub, &hd->dcid))
+        REPORT(hub->env, INFO, "conn.refused", fault, log_text("remote", address),
+               log_text("local", local), log_text("by", "us"), log_uint("code", code));
     answer(hub, p, out,
            ngtcp2_crypto_write_connection_close(out, sizeof(out), hd->version, &hd->scid, &hd->dcid,
                                                 code, NULL, 0));

@@ -119,6 +119,8 @@ struct conn {
 LIST_HEAD(conn_list, conn);
 LIST_HEAD(conn_closing_list, conn_closing);
 
+#define CONN_REFUSED_REMEMBERED 16
+
 struct conn_hub {
     struct env *env;
     struct endpoint *endpoint;
@@ -129,6 +131,9 @@ struct conn_hub {
     struct conn_list conns;
     size_t count;
     struct intake intake; /* of a server: what of them came in by which listener */
+    /* Hashes of what the clients that were refused last had called us. */
+    uint64_t refused[CONN_REFUSED_REMEMBERED];
+    size_t refused_next;
     struct conn_closing_list closing;
     /* of the packet being read; grows with need */
     struct conn_note *notes;

@@ -2,6 +2,7 @@
 counter says so, and others are served meanwhile. (Those of one client address: test_clients.py.)"""
 
 import re
+import time
 
 import pytest
 from aioquic.buffer import encode_uint_var
@@ -91,6 +92,28 @@ def test_connections_of_a_listener(listeners):
     second.close()
     listeners.proxy.wait_stats(lambda s: s["connections"] == 3)
     listeners.serves(listeners.connect())
+
+
+class Stammering(Client):
+    """Says everything twice, as one whose ClientHello takes two packets does with its first ids."""
+
+    def flush(self):
+        for data, _ in self.quic.datagrams_to_send(now=time.monotonic()):
+            for _ in range(2):
+                self.sock.send(data)
+
+
+@limited("max_connections: 1")
+def test_a_refusal_is_told_once(listeners):
+    listeners.connect()
+    for count in range(1, 4):
+        client = Stammering(listeners.proxy.port, wait=False)
+        listeners.clients.append(client)
+        client.flush()
+        client.wait(lambda: client.terminated)  # pylint: disable=W0640
+        assert client.terminated.error_code == CONNECTION_REFUSED
+        assert listeners.proxy.stats()["listener_connections"] == count
+    assert listeners.proxy.log().count("fault=listener_connections") == 3
 
 
 @limited("max_handshakes: 4")
