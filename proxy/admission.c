@@ -186,12 +186,12 @@ static void leave_client(struct visit *v)
 static enum fault enter_client(struct visit *v, const struct wt_request *request)
 {
     struct clients *clients = v->admission->env->clients;
-    struct sockaddr_storage from = request->remote;
     enum fault fault = FAULT_NONE;
-    if (!clients)
-        return fault;
-    forwarded_find(&v->route->forwarded, request->headers, request->header_count, &from);
-    v->client = clients_enter(clients, (const struct sockaddr *)&from, CLIENTS_SESSION, &fault);
+    v->address = request->remote;
+    forwarded_find(&v->route->forwarded, request->headers, request->header_count, &v->address);
+    if (clients)
+        v->client =
+            clients_enter(clients, (const struct sockaddr *)&v->address, CLIENTS_SESSION, &fault);
     return fault;
 }
 

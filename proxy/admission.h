@@ -69,6 +69,7 @@ struct visit {
     const struct admission_route *route; /* NULL if none fits */
     struct upstream *const *upstreams;   /* of the edition */
     struct client *client;               /* as which it is counted; or NULL */
+    struct sockaddr_storage address;     /* the client's; if a trusted proxy names one, that */
     bool lingers;
     char id[VISIT_ID_SIZE]; /* for logs and the scope */
     /* For logs. */

@@ -1,5 +1,5 @@
 /*
- * Keys for POOL_HASH. Owns nothing. Calls base/forwarded and back/pool.
+ * Keys for POOL_HASH. Owns nothing. Calls back/pool.
  */
 #include "affinity.h"
 
@@ -10,15 +10,13 @@
 #include "back/pool.h"
 #include "front/wt.h"
 
-static uint64_t client_key(const struct forwarded_rule *rule, const struct wt_request *r)
+static uint64_t client_key(const struct sockaddr_storage *client)
 {
-    struct sockaddr_storage client = r->remote;
-    forwarded_find(rule, r->headers, r->header_count, &client);
-    if (client.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&client;
+    if (client->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)client;
         return pool_hash(&in6->sin6_addr, sizeof in6->sin6_addr);
     }
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&client;
+    const struct sockaddr_in *in = (const struct sockaddr_in *)client;
     return pool_hash(&in->sin_addr, sizeof in->sin_addr);
 }
 
@@ -68,7 +66,7 @@ static bool cookie_key(const char *name, const struct wt_request *r, uint64_t *k
     return false;
 }
 
-uint64_t affinity_key(const struct affinity *a, const struct forwarded_rule *rule,
+uint64_t affinity_key(const struct affinity *a, const struct sockaddr_storage *client,
                       const struct wt_request *r)
 {
     uint64_t key;
@@ -78,5 +76,5 @@ uint64_t affinity_key(const struct affinity *a, const struct forwarded_rule *rul
         return key;
     if (a->by == AFFINITY_COOKIE && cookie_key(a->name, r, &key))
         return key;
-    return client_key(rule, r);
+    return client_key(client);
 }

@@ -2,14 +2,13 @@
  * affinity - what decides at which address of its backend a session is, if the policy is POOL_HASH:
  * a key made of something in its request.
  *
- * Pure. Calls base/forwarded and back/pool's hash.
+ * Pure. Calls back/pool's hash.
  */
 #ifndef AFFINITY_H
 #define AFFINITY_H
 
 #include <stdint.h>
-
-#include "base/forwarded.h"
+#include <sys/socket.h>
 
 struct wt_request;
 
@@ -25,8 +24,8 @@ struct affinity {
     const char *name; /* of the header or cookie */
 };
 
-/* Behind a proxy that is trusted (rule) the client is the one that the proxy names. */
-uint64_t affinity_key(const struct affinity *a, const struct forwarded_rule *rule,
+/* client is its address. */
+uint64_t affinity_key(const struct affinity *a, const struct sockaddr_storage *client,
                       const struct wt_request *r);
 
 #endif

@@ -17,8 +17,6 @@
 
 /* For the last bytes to a service when everything ends. */
 #define HURRIED_TIME (100 * NS_PER_MS)
-/* Between two sessions that are asked to finish: about what one costs when it comes again. */
-#define DRAIN_PACE (2 * NS_PER_MS)
 
 static struct timers *timers_of(const struct bridge_session *s)
 {
@@ -73,14 +71,10 @@ static void abandon(void *owner)
 
 static void wt_closed(void *user, const struct wt_end *end)
 {
-    static const char *const names[] = {[WT_BY_CLIENT] = "client",
-                                        [WT_BY_LOCAL] = "proxy",
-                                        [WT_BY_NETWORK] = "network",
-                                        [WT_BY_FAULT] = "proxy"};
     struct bridge_session *s = user;
     uint64_t time = s->bridge->in_a_hurry ? HURRIED_TIME : s->route->linger_timeout_ns;
     struct visit_end told = {.accepted = true,
-                             .by = names[end->by],
+                             .by = wt_by_name(end->by),
                              .has_code = end->code.known,
                              .code = end->code.value,
                              .reason = end->reason,
@@ -106,16 +100,13 @@ static void drain_due(void *owner)
         wt_drain(s->wt);
 }
 
-void bridge_drain(struct bridge *b, uint64_t time_ns)
+void bridge_drain(struct bridge *b, uint64_t spread_ns)
 {
     struct env *env = b->env;
     struct bridge_session *s;
-    uint64_t spread = b->count * DRAIN_PACE;
-    if (spread > time_ns / 4)
-        spread = time_ns / 4;
     LIST_FOREACH (s, &b->sessions, entry)
         timer_set(env->timers, &s->drain_due,
-                  timers_now(env->timers) + random_below(&env->random, spread + 1));
+                  timers_now(env->timers) + random_below(&env->random, spread_ns + 1));
 }
 
 void bridge_close_all(struct bridge *b)
@@ -184,10 +175,7 @@ static size_t host_len(const char *authority)
 
 static void remember_for_preface(struct bridge_session *s, const struct wt_request *request)
 {
-    const struct forwarded_rule *rule = &s->visit.route->forwarded;
-    s->client = request->remote;
     s->server = request->local;
-    forwarded_find(rule, request->headers, request->header_count, &s->client);
     if (s->route->proxy_protocol != BRIDGE_PROXY_V2)
         return;
     s->authority = strndup(request->authority, host_len(request->authority));
@@ -214,7 +202,7 @@ void bridge_session_give_socket(struct bridge_session *s)
 size_t bridge_session_preface(struct bridge_session *s, uint8_t *to, size_t room)
 {
     char id[VISIT_ID_SIZE + 24];
-    struct proxy_protocol p = {.client = s->client,
+    struct proxy_protocol p = {.client = s->visit.address,
                                .server = s->server,
                                .alpn = "h3",
                                .authority = s->authority,
@@ -268,7 +256,7 @@ enum fault bridge_take(struct bridge *b, struct wt_session *wt, const struct wt_
     struct bridge_session *s = new_session(b, visit, wt);
     if (!s)
         return FAULT_MEMORY_SESSION;
-    s->key = affinity_key(&route->affinity, &route->forwarded, request);
+    s->key = affinity_key(&route->affinity, &visit->address, request);
     remember_for_preface(s, request);
     wt_session_set_ops(wt, &ops_of_wt);
     wt_session_set_user(wt, s);

@@ -72,8 +72,8 @@ void bridge_set_max_connections(struct bridge *b, size_t max);
  * FAULT_NONE: it cannot be taken, and stays the caller's. */
 enum fault bridge_take(struct bridge *b, struct wt_session *wt, const struct wt_request *request,
                        const struct visit *visit);
-/* Asks clients to finish (WT_DRAIN_SESSION), as reception_drain says. */
-void bridge_drain(struct bridge *b, uint64_t time_ns);
+/* Asks clients to finish (WT_DRAIN_SESSION), each at some moment of spread_ns. */
+void bridge_drain(struct bridge *b, uint64_t spread_ns);
 void bridge_close_all(struct bridge *b);
 /* Services that are still to take what is left have a moment. */
 void bridge_hurry(struct bridge *b);

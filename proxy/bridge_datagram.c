@@ -8,9 +8,6 @@
 #include "base/report.h"
 #include "bridge_internal.h"
 
-#define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
-#define DATAGRAM_LARGEST 65535
-
 static struct env *env_of(const struct bridge_session *s)
 {
     return s->bridge->env;
@@ -146,10 +143,8 @@ void bridge_datagram_received(void *user, const uint8_t *data, size_t len)
 void bridge_datagrams_init(struct bridge_session *s)
 {
     struct stats *stats = env_of(s)->stats;
-    size_t bytes = s->route->datagram_queue * DATAGRAM_AVERAGE;
-    dgramq_init(&s->outgoing, s->route->datagram_queue,
-                bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &stats->datagrams,
-                &stats->datagrams_dropped, &s->memory);
+    dgramq_init(&s->outgoing, s->route->datagram_queue, dgramq_bytes_for(s->route->datagram_queue),
+                &stats->datagrams, &stats->datagrams_dropped, &s->memory);
     timer_init(&s->idle, idle_fired, s);
 }
 

@@ -76,7 +76,7 @@ struct bridge_session {
 
     uint64_t key; /* for POOL_HASH */
     /* For the PROXY protocol. */
-    struct sockaddr_storage client, server;
+    struct sockaddr_storage server;
     char *authority; /* NULL: not told */
     uint64_t connections_made;
 

@@ -336,6 +336,7 @@ static void pipe_writable(void *user)
 
 /* --- making the connection --- */
 
+/* back/dial.h says which errors are other faults than BACKEND_CONNECT. */
 static enum bridge_code code_of(enum fault fault, int error)
 {
     if (fault == FAULT_BACKEND_FULL)
@@ -352,13 +353,6 @@ static enum bridge_code code_of(enum fault fault, int error)
         return BRIDGE_REFUSED;
     case ETIMEDOUT:
         return BRIDGE_TIMED_OUT;
-    case ECONNRESET:
-        return BRIDGE_RESET;
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-    case ENOBUFS:
-        return BRIDGE_FULL;
     default:
         return BRIDGE_UNREACHABLE;
     }

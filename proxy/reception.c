@@ -4,10 +4,15 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/timers.h"
 #include "bridge.h"
 #include "front/wt.h"
 #include "reception_internal.h"
 #include "relay.h"
+
+/* Between two sessions that are asked to finish: about what one costs when it comes again, a
+ * handshake and a request. */
+#define DRAIN_PACE (2 * NS_PER_MS)
 
 static void refuse(struct reception *r, struct wt_session *wt, const struct wt_request *request,
                    const struct admission_route *route, enum fault fault)
@@ -72,9 +77,12 @@ bool reception_uses(const struct reception *r, struct upstream *const *upstreams
 
 void reception_drain(struct reception *r, uint64_t time_ns)
 {
+    uint64_t spread = reception_count(r) * DRAIN_PACE;
+    if (spread > time_ns / 4)
+        spread = time_ns / 4;
     admission_drain(r->admission);
-    relay_drain(r->relay, time_ns);
-    bridge_drain(r->bridge, time_ns);
+    relay_drain(r->relay, time_ns, spread);
+    bridge_drain(r->bridge, spread);
 }
 
 void reception_close_all(struct reception *r)

@@ -26,8 +26,6 @@
 #include "base/report.h"
 #include "relay_internal.h"
 
-#define DATAGRAM_AVERAGE 1500 /* for the bound in bytes of the queue */
-#define DATAGRAM_LARGEST 65535
 /* Acknowledged is not read: browsers throw away what the page has not read when a close arrives.
  * Closing right after the acknowledgement lost the bytes in half of the tries, 20 ms later in none
  * of 120 on a machine at rest, 50 ms later in 2 of 240 on a busy one. */
@@ -35,9 +33,6 @@
 
 /* For the last words to an application when everything ends. */
 #define HURRIED_TIME (100 * NS_PER_MS)
-/* Between two sessions that are asked to finish: about what one costs when it comes again, a
- * handshake and a request. */
-#define DRAIN_PACE (2 * NS_PER_MS)
 
 /* --- states --- */
 
@@ -246,16 +241,12 @@ static void tell_end(const struct session *s)
 
 static void decide_by_client(struct session *s, const struct wt_end *end)
 {
-    static const char *const names[] = {[WT_BY_CLIENT] = "client",
-                                        [WT_BY_LOCAL] = "proxy",
-                                        [WT_BY_NETWORK] = "network",
-                                        [WT_BY_FAULT] = "proxy"};
     enum fault fault = end->fault;
     if (fault == FAULT_NONE && !s->end.by && !s->accepted) {
         fault = FAULT_WITHDRAWN;
         report_count(s->relay->env, fault);
     }
-    session_decide(s, names[end->by], (struct message_uint){end->code.known, end->code.value},
+    session_decide(s, wt_by_name(end->by), (struct message_uint){end->code.known, end->code.value},
                    end->reason, end->reason_len, end->clean, fault);
     if (s->end.fault == FAULT_NONE)
         s->end.fault = fault;
@@ -482,10 +473,8 @@ static struct session *new_session(struct relay *r, const struct visit *visit,
     TAILQ_INIT(&s->owed);
     TAILQ_INIT(&s->pending[0]);
     TAILQ_INIT(&s->pending[1]);
-    size_t bytes = route->datagram_queue * DATAGRAM_AVERAGE;
-    dgramq_init(&s->datagrams, route->datagram_queue,
-                bytes > DATAGRAM_LARGEST ? bytes : DATAGRAM_LARGEST, &r->env->stats->datagrams,
-                &r->env->stats->datagrams_dropped, &s->memory);
+    dgramq_init(&s->datagrams, route->datagram_queue, dgramq_bytes_for(route->datagram_queue),
+                &r->env->stats->datagrams, &r->env->stats->datagrams_dropped, &s->memory);
     dgramq_set_ttl(&s->datagrams, r->env->timers, route->datagram_ttl_ns,
                    &r->env->stats->datagrams_expired);
     timer_init(&s->deadline, deadline_fired, s);
@@ -541,16 +530,14 @@ struct relay *relay_new(struct env *env)
     return r;
 }
 
-void relay_drain(struct relay *r, uint64_t time_ns)
+void relay_drain(struct relay *r, uint64_t time_ns, uint64_t spread_ns)
 {
     struct env *env = r->env;
     struct session *s;
-    uint64_t now = timers_now(env->timers), spread = r->count * DRAIN_PACE;
-    if (spread > time_ns / 4)
-        spread = time_ns / 4;
+    uint64_t now = timers_now(env->timers);
     r->closes_ns = now + time_ns;
     LIST_FOREACH (s, &r->sessions, entry)
-        timer_set(env->timers, &s->drain_due, now + random_below(&env->random, spread + 1));
+        timer_set(env->timers, &s->drain_due, now + random_below(&env->random, spread_ns + 1));
 }
 
 void relay_hurry(struct relay *r)

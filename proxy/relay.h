@@ -64,8 +64,9 @@ struct relay *relay_new(struct env *env);
 enum fault relay_take(struct relay *r, struct wt_session *wt, const struct wt_request *request,
                       const struct visit *visit);
 /* Asks those there are to finish: the client with WT_DRAIN_SESSION, the application with
- * webtransport.drain, reason "shutdown"; as reception_drain says. */
-void relay_drain(struct relay *r, uint64_t time_ns);
+ * webtransport.drain, reason "shutdown". Each at some moment of spread_ns; after time_ns it is the
+ * caller's to say relay_close_all. */
+void relay_drain(struct relay *r, uint64_t time_ns, uint64_t spread_ns);
 /* Ends every session: client and application are told. */
 void relay_close_all(struct relay *r);
 /* Applications that are still to read what is left have a moment, not their linger_timeout. */

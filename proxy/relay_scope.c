@@ -118,7 +118,6 @@ bool scope_build(struct session *s, const struct wt_request *r)
     struct message_scope scope;
     char server[INET6_ADDRSTRLEN], client[INET6_ADDRSTRLEN];
     const struct relay_route *route = s->route;
-    struct sockaddr_storage from = r->remote;
     char *forwarded;
     size_t most = 2 + r->header_count + route->to_app.add_count;
     if (most > MESSAGE_MAX_SCOPE_HEADERS)
@@ -134,8 +133,7 @@ bool scope_build(struct session *s, const struct wt_request *r)
     scope.header_count = scope_headers(s, r, headers, &forwarded);
     scope.server_port = host_port(&r->local, server, sizeof server);
     scope.server_host = news_text(server);
-    forwarded_find(&s->visit.route->forwarded, r->headers, r->header_count, &from);
-    scope.client_port = host_port(&from, client, sizeof client);
+    scope.client_port = host_port(&s->visit.address, client, sizeof client);
     if (client[0])
         scope.client_host = news_text(client);
     bool fits = encode(s, &scope);

@@ -42,7 +42,7 @@ struct upstream *session_upstream(const struct session *s)
 void session_take_seat(struct session *s, const struct wt_request *r)
 {
     const struct admission_route *route = s->visit.route;
-    uint64_t key = affinity_key(&route->affinity, &route->forwarded, r);
+    uint64_t key = affinity_key(&route->affinity, &s->visit.address, r);
     seat_ask(&s->seat, session_upstream(s), key, &ops_of_seat, s);
 }
 

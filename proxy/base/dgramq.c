@@ -10,12 +10,20 @@
 #include "base/budget.h"
 #include "base/timers.h"
 
+enum { USUAL_SIZE = 1500, LARGEST_SIZE = 65535 };
+
 struct dgramq_item {
     STAILQ_ENTRY(dgramq_item) entry;
     uint64_t due_ns; /* then it is too old */
     size_t len;
     uint8_t data[];
 };
+
+size_t dgramq_bytes_for(size_t max_count)
+{
+    size_t bytes = max_count * USUAL_SIZE;
+    return bytes > LARGEST_SIZE ? bytes : LARGEST_SIZE;
+}
 
 void dgramq_init(struct dgramq *q, size_t max_count, size_t max_bytes, uint64_t *waiting,
                  uint64_t *dropped, struct budget *budget)

@@ -27,6 +27,8 @@ struct dgramq {
     uint64_t ttl_ns, *expired;
 };
 
+/* A bound in bytes that suits max_count datagrams of usual size, and one of any. */
+size_t dgramq_bytes_for(size_t max_count);
 void dgramq_init(struct dgramq *q, size_t max_count, size_t max_bytes, uint64_t *waiting,
                  uint64_t *dropped, struct budget *budget);
 /* For what is pushed from now on. 0 is no bound. expired counts, as dropped does. */

@@ -247,6 +247,15 @@ static void h3_closed(void *user, const struct conn_end *end)
     conn_free(c);
 }
 
+const char *wt_by_name(enum wt_by by)
+{
+    static const char *const names[] = {[WT_BY_CLIENT] = "client",
+                                        [WT_BY_LOCAL] = "proxy",
+                                        [WT_BY_NETWORK] = "network",
+                                        [WT_BY_FAULT] = "proxy"};
+    return names[by];
+}
+
 const struct h3_ops wt_h3_ops = {
     .accepted = h3_accepted,
     .ready = h3_ready,

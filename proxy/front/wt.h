@@ -85,6 +85,9 @@ enum wt_by {
     WT_BY_FAULT,   /* the peer broke a rule; see fault */
 };
 
+/* In a word: "client", "proxy" or "network". */
+const char *wt_by_name(enum wt_by by);
+
 struct wt_end {
     enum wt_by by;
     bool clean;          /* close capsule or FIN from the peer, answered or answering */
