@@ -362,6 +362,15 @@ def report(suite, results, seconds):
     return count
 
 
+def repeat_failures(failures):
+    """Last before the sum, so that whoever sees only the end of a log learns which and why."""
+    for suite, result in failures[:5]:
+        why = [line for line in result.text.splitlines() if re.match(r"\s*(E\s|\S*Error|not ok)", line)]
+        say(f"FAILED [{suite.name}] {result.name}")
+        for line in (why or result.text.splitlines())[:8]:
+            say(f"    {line.strip()[:300]}")
+
+
 def choose(suites, names):
     known = [s.name for s in suites + MORE]
     unknown = [n for n in names if n not in known]
@@ -383,6 +392,7 @@ def main():
 
     OUT.mkdir(exist_ok=True)
     total = {"passed": 0, "failed": 0, "skipped": 0}
+    failures = []
     began = time.monotonic()
     if "build" not in [s.build for s in suites] and not options.suites:
         prepare_build("build")
@@ -391,8 +401,10 @@ def main():
         results = run_suite(suite, options.soak)
         if not results:
             results = [Result("no results", "failed", "the suite ran nothing")]
+        failures += [(suite, r) for r in results if r.state == "failed"]
         for state, n in report(suite, results, time.monotonic() - start).items():
             total[state] += n
+    repeat_failures(failures)
     say(f"took {time.monotonic() - began:.0f} s; logs are in {OUT.name}/")
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     say(f"{total['passed']} passed, {total['failed']} failed{skipped}")
