@@ -155,7 +155,7 @@ def test_proxy_stops_while_a_page_is_connected(browser, world):
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         const stream = await session.createBidirectionalStream();
-        await stream.writable.getWriter().write(wire.bytes('x'));
+        wire.say(stream.writable.getWriter(), 'x');
         return wire.ending(session);
     """, timeout=60, **proxy.at("/"))
     session = app.session()
@@ -179,8 +179,7 @@ def test_proxy_vanishes(browser, world):
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         const stream = await session.createBidirectionalStream();
-        const writer = stream.writable.getWriter();
-        await writer.write(wire.bytes('x'));
+        wire.say(stream.writable.getWriter(), 'x');
         return wire.ending(session);
     """, timeout=120, **proxy.at("/"))
     session = app.session()

@@ -84,12 +84,12 @@ def test_application_resets_a_stream(browser, world):
         for (const code of args.codes) {
           const stream = await session.createBidirectionalStream();
           const writer = stream.writable.getWriter();
-          await writer.write(wire.bytes('x'));
+          wire.say(writer, 'x');
           const { error } = await wire.outcome(wire.readAll(stream.readable));
           outcomes.push(error && [error.name, error.source, error.code]);
           if (!args.halves) continue;
-          await writer.write(wire.bytes('y'));
-          await writer.close();
+          wire.say(writer, 'y');
+          writer.close().catch(() => {});
         }
         await session.closed;
         return outcomes;
@@ -143,7 +143,7 @@ def test_application_stops_a_stream(browser, world):
         const outcomes = [];
         for (const code of args.codes) {
           const writer = (await session.createUnidirectionalStream()).getWriter();
-          await writer.write(wire.bytes('x'));
+          wire.say(writer, 'x');
           const { error } = await wire.outcome(writer.closed);
           outcomes.push(error && [error.name, error.source, error.code]);
         }
@@ -203,7 +203,7 @@ def test_application_aborts_the_session(browser, world):
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         const stream = await session.createBidirectionalStream();
-        stream.writable.getWriter().write(wire.bytes('x')).catch(() => {});
+        wire.say(stream.writable.getWriter(), 'x');
         return wire.ending(session);
     """, **proxy.at("/"))
     session = app.session()

@@ -72,7 +72,7 @@ def test_resets_and_stops(browser, world, demo):
         await command(session, '!stop 43');
         const stream = await wire.next(session.incomingBidirectionalStreams);
         const writer = stream.writable.getWriter();
-        await writer.write(wire.bytes('x'));
+        wire.say(writer, 'x');
         const stopped = await wire.outcome(writer.closed);
         session.close();
         return { reset: reset.error.code, stopped: stopped.error.code };

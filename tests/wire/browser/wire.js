@@ -127,6 +127,12 @@ const wire = {
     }
   },
 
+  // Writes, without waiting: what the peer answers may fail the write, for that is done only after
+  // the browser's network process has said so, on another way than the answer's.
+  say(writer, text) {
+    writer.write(wire.bytes(text)).catch(() => {});
+  },
+
   // How the session ended: {code, reason} or {error}.
   async ending(session) {
     const { value, error } = await wire.outcome(session.closed);
