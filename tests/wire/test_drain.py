@@ -25,7 +25,8 @@ def finish(client, asked, session, code=0):
 
 
 def test_every_session_is_asked_and_may_finish(world):
-    """Each in its own time, but with the same end in view."""
+    """With the same end in view. (That they are not all asked at once: tests/mem/test_relay.c, by a clock
+    that does not run on when the machine has no time.)"""
     app, proxy = world.start(arguments=("--drain-timeout", "1h"), workers=2)
     sessions = [opened(app, proxy, f"/{i}") for i in range(12)]
     proxy.terminate()
@@ -35,7 +36,6 @@ def test_every_session_is_asked_and_may_finish(world):
         left.append(told["deadline_ms"])
         client.wait(lambda a=asked: a.drained)
     assert max(left) < 3_600_000 and min(left) > 3_000_000
-    assert len(set(left)) > 1
     for i, (client, asked, session) in enumerate(sessions):
         finish(client, asked, session, i)
     proxy.join()
