@@ -97,7 +97,7 @@ def test_connections_of_a_listener(listeners):
 class Stammering(Client):
     """Says everything twice, as one whose ClientHello takes two packets does with its first ids."""
 
-    def flush(self):
+    def _send(self):
         for data, _ in self.quic.datagrams_to_send(now=time.monotonic()):
             for _ in range(2):
                 self.sock.send(data)

@@ -208,12 +208,20 @@ class Client:
 
     # moving packets
 
-    def flush(self):
+    def _send(self):
         for data, _ in self.quic.datagrams_to_send(now=time.monotonic()):
             try:
                 self.sock.send(data)
             except (BlockingIOError, ConnectionRefusedError):
                 pass
+
+    def flush(self):
+        """Sends all that congestion control allows. What is only paced has to go, too, for the test may
+        now wait for what comes of it, and meanwhile nobody moves the packets."""
+        self._send()
+        while self.quic._pacing_at is not None and self.quic._close_event is None:
+            time.sleep(max(0, self.quic._pacing_at - time.monotonic()))
+            self._send()
 
     def _receive(self):
         for _ in range(64):
@@ -224,7 +232,7 @@ class Client:
             self.quic.receive_datagram(data, self.peer, now=time.monotonic())
 
     def _step(self, longest):
-        self.flush()
+        self._send()
         timer = self.quic.get_timer()
         now = time.monotonic()
         pause = longest if timer is None else min(longest, max(0, timer - now))
@@ -235,7 +243,7 @@ class Client:
             self.quic.handle_timer(now=time.monotonic())
         while (event := self.quic.next_event()) is not None:
             self._handle(event)
-        self.flush()
+        self._send()
 
     def wait(self, condition, timeout=TIMEOUT):
         """Moves packets until condition() is true; returns its value."""
