@@ -43,11 +43,15 @@ static void set_allowed(struct conn *c, struct conn_stream *st, uint64_t offset)
     c->ahead += beyond(st->granted, st);
 }
 
-/* Streams whose next hop asks for no more of them must not keep the others from having a window:
- * half of it held up, most of that parked, and it grows. */
+/* What is held up must not keep other streams from having a window, nor the CONNECT stream, on
+ * which a session is closed: the connection's window grows when half of it is held up and most of
+ * that is parked, and in any case before all of it is. A peer may be shut off at three quarters,
+ * for ngtcp2 keeps what has been given back to itself up to a quarter of the first window. */
 static void make_way(struct conn *c)
 {
-    if (c->unconsumed < c->window.size / 2 || c->parked < c->unconsumed / 2)
+    uint64_t half = c->window.size / 2;
+    bool is_parked = c->unconsumed >= half && c->parked >= c->unconsumed / 2;
+    if (!is_parked && c->unconsumed < half + half / 4)
         return;
     uint64_t by = window_grow(&c->window);
     if (by)
@@ -126,8 +130,7 @@ static int received(ngtcp2_conn *quic, uint32_t flags, int64_t stream_id, uint64
 
     c->unconsumed += len;
     set_received(c, st, st->received + len);
-    if (c->parked)
-        make_way(c);
+    make_way(c);
     if (!c->ending) {
         enum fault fault = c->hub->ops->stream_received(c->user, stream_id, st->user, data, len,
                                                         (flags & NGTCP2_STREAM_DATA_FLAG_FIN) != 0);

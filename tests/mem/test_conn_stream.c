@@ -244,6 +244,28 @@ static void nothing_beyond_the_credit(void **state)
     pair_free(&pair);
 }
 
+/* Streams that nobody reads shut off no others as long as the connection's window may grow. */
+static void what_is_held_up_holds_up_no_other(void **state)
+{
+    enum { STREAMS = 10, WINDOW = 20000 };
+    struct conn_config server = pair_config;
+    struct pair pair;
+    (void)state;
+    server.max_data = WINDOW * 3 / 2;
+    server.max_data_limit = WINDOW * (STREAMS + 2);
+    server.max_stream_data = WINDOW;
+    pair_begin(&pair, 1, &server, &pair_config);
+    assert_true(pair_run_until(&pair, pair_established, 60 * NS_PER_S));
+    pair.server.keep_credit = true;
+    for (int i = 0; i < STREAMS; i++) {
+        struct flow *f = flow_open(&pair.client, i & 1);
+        flow_send(f, 2 * WINDOW);
+        world_run_for(pair.w, 10 * NS_PER_S);
+        assert_int_equal(flow_of(&pair.server, f->id)->received, WINDOW);
+    }
+    pair_free(&pair);
+}
+
 /* The connection's window holds one and a half streams': any leak would stop this soon. */
 static void credit_of_broken_streams_returns(uint64_t seed)
 {
@@ -355,6 +377,7 @@ int main(void)
         cmocka_unit_test(streams_reset_before_their_first_byte_close),
         cmocka_unit_test(credit_is_renewed_for_ever),
         cmocka_unit_test(nothing_beyond_the_credit),
+        cmocka_unit_test(what_is_held_up_holds_up_no_other),
         cmocka_unit_test(broken_streams_leak_no_credit),
         cmocka_unit_test(late_consumption_returns_credit),
         cmocka_unit_test(slots_are_renewed_for_ever),
