@@ -27,10 +27,11 @@ def serves_others(scene):
 @options("--client-connections", "3", "--listen", ":0")
 def test_connections_at_once(scene):
     first, _ = scene.connect(), scene.connect()
+    assert scene.proxy.stats()["retries_sent"] == 0
     assert refused(scene) == REFUSED
     stats = scene.proxy.stats()
     assert stats["client_connections"] == 1 and stats["connections"] == 3
-    assert stats["retries_sent"] == 1  # it had to prove that it is the client
+    assert stats["retries_sent"] >= 1  # it had to prove that it is the client, who may ask twice
     line = scene.proxy.wait_log("conn.refused", fault="client_connections")
     assert line["remote"].startswith("127.0.0.1:")
     serves_others(scene)

@@ -6,6 +6,7 @@ import socket
 import pytest
 from aioquic.buffer import Buffer
 
+from support.quicclient import PATIENCE
 from support.rawapp import echo
 from support.traveller import V1, V2, Traveller
 
@@ -77,7 +78,7 @@ def test_an_unknown_version_is_told_the_known_ones(world):
 @pytest.mark.parametrize("version", [V1, V2])
 def test_always_retry(world, version):
     _, proxy = world.start(echo, arguments=("--unproven-handshakes", "0"))
-    client = connected(proxy, supported_versions=[version])
+    client = connected(proxy, supported_versions=[version], initial_rtt=PATIENCE)
     assert client.quic._retry_source_connection_id is not None
     assert proxy.stats()["retries_sent"] == 1
     client.close()
@@ -96,11 +97,11 @@ def test_retry_under_load_only(world):
 
     strangers = [only_greeted(proxy) for _ in range(2)]
     proxy.wait_stats(lambda s: s["connections"] == 2)
-    third = connected(proxy)
+    third = connected(proxy, initial_rtt=PATIENCE)
     assert third.quic._retry_source_connection_id is not None
     returned = connected(proxy, token=token)
     assert returned.quic._retry_source_connection_id is None
-    stale = connected(proxy, token=token[:1] + bytes(len(token) - 1))
+    stale = connected(proxy, token=token[:1] + bytes(len(token) - 1), initial_rtt=PATIENCE)
     assert stale.quic._retry_source_connection_id is not None
     assert proxy.stats()["retries_sent"] == 2
 

@@ -19,6 +19,7 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion
 
 TIMEOUT = 15
+PATIENCE = 10.0  # initial_rtt of a client that does not ask twice because an answer is late
 
 CAPSULE_CLOSE = 0x2843
 CAPSULE_DRAIN = 0x78AE
