@@ -174,6 +174,8 @@ def test_a_client_that_moves_keeps_its_worker(world):
         client.sock.connect(client.peer)
         client.sock.setblocking(False)
         assert echoes(client, session)
+        client.settle()
+        client.settle()  # the path has been challenged, and has answered: there are only so many ids
     assert proxy.stats()["connections_accepted"] == 1
     client.close()
 
@@ -183,7 +185,7 @@ def test_a_client_that_moves_keeps_its_worker(world):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_then_closes(world, number):
-    app, proxy = world.start(arguments=("--drain-timeout", "300ms"), workers=2)
+    app, proxy = world.start(arguments=("--drain-timeout", "3s"), workers=2)
     client = Client(proxy.port)
     asked = client.session()
     client.flush()
@@ -192,7 +194,7 @@ def test_a_signal_drains_then_closes(world, number):
     assert asked.wait_response() == 200
     proxy.process.send_signal(number)
     drain = session.wait("webtransport.drain")
-    assert drain["reason"] == "shutdown" and 0 < drain["deadline_ms"] <= 225
+    assert drain["reason"] == "shutdown" and 0 < drain["deadline_ms"] <= 2250
     client.wait(lambda: asked.drained)
     client.wait(lambda: asked.closed or client.terminated)
     asked.end()
