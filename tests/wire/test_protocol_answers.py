@@ -104,12 +104,11 @@ def test_an_application_that_refuses_gets_502(world):
 
 
 def test_a_refused_tcp_connection_gets_502(world):
-    placeholder = socket.create_server(("127.0.0.1", 0))
-    port = placeholder.getsockname()[1]
-    placeholder.close()
-    proxy = world.proxy(f"tcp:127.0.0.1:{port}")
-    with Client(proxy.port) as client:
-        assert client.session().wait_response() == 502
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))  # and not listening, so that nobody else gets this port
+        proxy = world.proxy(f"tcp:127.0.0.1:{placeholder.getsockname()[1]}")
+        with Client(proxy.port) as client:
+            assert client.session().wait_response() == 502
     proxy.wait_log("session.refused", fault="backend_connect")
 
 
