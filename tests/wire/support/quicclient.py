@@ -263,7 +263,8 @@ class Client:
         self._step(0)
 
     def settle(self):
-        """Moves packets until the server has acknowledged a PING sent after all else."""
+        """Moves packets until the server has acknowledged a PING sent after all else that may be sent."""
+        self.flush()  # or the PING goes ahead, in the first of several packets
         uid = time.monotonic_ns()
         self._acked = None
         self.quic.send_ping(uid)
