@@ -32,7 +32,8 @@ def test_upload_of_ten_megabytes_reaches_the_application_whole(browser, world):
     scenario = browser.start("""
         const session = await wire.connect(args.url, { hash: args.hash });
         const data = wire.pattern(args.size, 9);
-        await wire.writeAll(await session.createUnidirectionalStream(), data);
+        // The close may come before the news that all has arrived.
+        wire.writeAll(await session.createUnidirectionalStream(), data).catch(() => {});
         await session.closed;
         return wire.sha256(data);
     """, timeout=90, **proxy.at("/upload"), size=MEGABYTES << 20)
