@@ -71,7 +71,7 @@ def test_sessions_are_spread_over_the_addresses(world, three, stack):
     for app in three:
         row = rows[app.address]
         assert (row["sessions"], row["given"], row["answered"], row["up"]) == (3, 3, 3, 1)
-        assert len(proxy.find("session.opened", address=app.address)) == 3
+        proxy.wait_lines(3, "session.opened", address=app.address)
     sessions[0].close(3)
     sessions[0].client.flush()
     where = next(app for app in three if app.name == name_of(sessions[0]))
@@ -161,7 +161,7 @@ def test_an_application_that_is_killed_is_used_again_when_it_is_back(world, thre
     for session in others + new + back:
         echoes(session, b"all is well")
     proxy.wait_stats(lambda s: s["sessions"] == len(others + new + back))
-    assert len(proxy.find("session.closed", fault="backend_lost", address=killed.address)) == 2
+    proxy.wait_lines(2, "session.closed", fault="backend_lost", address=killed.address)
 
 
 def test_a_session_lost_before_its_answer_is_tried_elsewhere(world, stack):

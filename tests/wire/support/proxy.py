@@ -90,6 +90,16 @@ class Logged:
                     raise AssertionError(f"no log line event={event} {fields}; log:\n" + self.log())
                 self.changed.wait(min(left, 0.2))
 
+    def wait_lines(self, count, event, timeout=20, **fields):
+        """Until there are so many of them; no more."""
+        end = time.monotonic() + timeout
+        with self.changed:
+            while len(self.find(event, **fields)) < count:
+                left = end - time.monotonic()
+                assert left > 0, f"{self.find(event, **fields)}, not {count}; log:\n{self.log()}"
+                self.changed.wait(min(left, 0.2))
+        assert len(self.find(event, **fields)) == count
+
     def wait_line(self, pattern, timeout=10):
         """Like wait_log, for lines that are not a log's."""
         end = time.monotonic() + timeout
