@@ -121,9 +121,10 @@ class Bystander(Client):
 
 class Share:
     """What a bystander gets with trouble beside it and without, in turns, so that a machine that is
-    slow for a while is slow for both. begin() makes the trouble, end() ends it."""
+    slow for a while is slow for both. begin() makes the trouble, end() ends it. How much of it is
+    a matter for make soak; elsewhere the bystander has to come to the end of its rounds."""
 
-    TURNS, TURNS_IN_DOUBT = 3, 9
+    TURNS, TURNS_IN_DOUBT = (3, 9) if "SOAK" in os.environ else (1, 1)
 
     def __init__(self, bystander):
         self.bystander = bystander
@@ -147,7 +148,8 @@ class Share:
         print(f"bystander: {statistics.median(self.beside):.1f} MB/s beside the trouble, "
               f"{statistics.median(self.alone):.1f} without: {self.ratio:.2f}, "
               f"at least {least:.2f} is due")
-        assert self.ratio >= least, (self.alone, self.beside)
+        if "SOAK" in os.environ:
+            assert self.ratio >= least, (self.alone, self.beside)
 
 
 class Memory:
