@@ -91,24 +91,6 @@ static struct clients_config clients_config_of(const struct config *c, unsigned 
 
 /* --- listeners --- */
 
-_Static_assert(INTAKE_LISTENERS == KEY_LISTENERS_MAX, "each has its limits");
-
-/* What is said now of the listener that had this number at the start; of those with the same
- * address it is the one in the same place. What is not there any more keeps what it had. */
-static const struct config_listener *listener_now(const struct config *c,
-                                                  const struct config *started, size_t number)
-{
-    const char *address = started->listeners[number].address;
-    size_t before = 0;
-
-    for (size_t i = 0; i < number; i++)
-        before += strcmp(started->listeners[i].address, address) == 0;
-    for (size_t i = 0; i < c->listener_count; i++)
-        if (strcmp(c->listeners[i].address, address) == 0 && before-- == 0)
-            return &c->listeners[i];
-    return &started->listeners[number];
-}
-
 static struct intake_limits intake_limits_of(const struct config *c,
                                              const struct plan_ground *ground)
 {
@@ -116,9 +98,11 @@ static struct intake_limits intake_limits_of(const struct config *c,
         .unproven = c->unproven_handshakes,
         .all = {.connections = ground->max_connections, .handshakes = c->max_handshakes}};
 
-    for (size_t i = 0; i < ground->started->listener_count; i++) {
-        const struct config_listener *l = listener_now(c, ground->started, i);
-        limits.listeners[i] =
+    for (size_t i = 0; i < INTAKE_LISTENERS; i++)
+        limits.listeners[i].is_retired = ground->listeners->is_retired[i];
+    for (size_t i = 0; i < c->listener_count; i++) {
+        const struct config_listener *l = &c->listeners[i];
+        limits.listeners[ground->listeners->number[i]] =
             (struct intake_limit){.connections = share_of(l->max_connections, ground->workers),
                                   .handshakes = share_of(l->max_handshakes, ground->workers),
                                   .rate = rate_limit_of(l->connection_rate, ground->workers)};
@@ -397,7 +381,6 @@ void plan_worker(const struct plan *p, const struct config *config, unsigned wor
     to->settings = &p->settings;
     to->count = workers;
     to->memory = memory / workers;
-    to->kernel_buffer = config->udp_buffer;
     to->no_offload = !config->offload;
 }
 

@@ -12,6 +12,7 @@
 
 #include "config/config.h"
 #include "bridge.h"
+#include "listening.h"
 #include "relay.h"
 #include "worker.h"
 
@@ -37,8 +38,7 @@ struct plan {
 struct plan_ground {
     unsigned workers;
     size_t max_sessions, max_connections, max_sockets; /* of one worker */
-    /* The configuration of the start, whose listeners are those that there are. */
-    const struct config *started;
+    const struct listening_map *listeners;
 };
 
 /* probe outlives all workers, plan and config stay in place as long as a worker has the settings.

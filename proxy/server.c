@@ -18,7 +18,6 @@
 
 #include "address.h"
 #include "base/timers.h"
-#include "front/steering.h"
 #include "notify.h"
 #include "server_internal.h"
 
@@ -29,7 +28,7 @@ enum { FILES_RESERVED = 160, FILES_PER_WORKER = 16 };
  * for those who are there (base/budget.h). */
 enum { MEMORY_PER_CONNECTION = 512 * 1024 };
 
-enum { SESSIONS_AUTO_MAX = 100000, ADDRESSES_PER_NAME = 8 };
+enum { SESSIONS_AUTO_MAX = 100000 };
 
 /* How long a second signal waits for connections to be told before the process ends. */
 enum { FORCE_MS = 1000 };
@@ -99,7 +98,9 @@ static void worker_ended(void *user, unsigned index)
 
 static const struct worker_ops worker_ops = {.counted = worker_counted,
                                              .forward = worker_forward,
-                                             .configured = server_worker_configured,
+                                             .configured = server_worker_answered,
+                                             .listening = server_worker_answered,
+                                             .idle = server_worker_idle,
                                              .released = server_worker_released,
                                              .ended = worker_ended};
 
@@ -251,77 +252,16 @@ static struct endpoint_config endpoint_config_of(const struct server *s)
     return e;
 }
 
-/* Whether this address can be had by us alone. The workers' sockets share theirs, with whoever else
- * shares, so they would not notice. */
-static int try_to_bind(const struct packet_address *a)
-{
-    int fd = socket(a->sa.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int only = a->sa.any.sa_family == AF_INET6 && !address_is_any(a);
-
-    if (fd < 0)
-        return -1;
-    if (a->sa.any.sa_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
-    int failed = bind(fd, &a->sa.any, a->len);
-    int why = errno;
-    close(fd);
-    errno = why;
-    return failed;
-}
-
-/* Adds the addresses to listen at. A name may have an address of a family that this machine is
- * without; one that works suffices. */
-static int find_addresses(struct worker_config *to, uint8_t listener, const char *listen,
-                          char *error, size_t error_size)
-{
-    struct packet_address found[ADDRESSES_PER_NAME];
-    size_t count = address_resolve(listen, found, ADDRESSES_PER_NAME, error, error_size);
-    size_t first = to->listen_count;
-    int why = 0;
-
-    for (size_t i = 0; i < count && to->listen_count < WORKER_MAX_ADDRESSES; i++) {
-        if (try_to_bind(&found[i]) == 0) {
-            to->same_port_as[to->listen_count] = first;
-            to->listener[to->listen_count] = listener;
-            to->listen[to->listen_count++] = found[i];
-            continue;
-        }
-        why = errno;
-        if (why != EADDRNOTAVAIL && why != EAFNOSUPPORT)
-            break;
-    }
-    if (count > 0 &&
-        (to->listen_count == first || (why && why != EADDRNOTAVAIL && why != EAFNOSUPPORT))) {
-        snprintf(error, error_size, "cannot listen at %s (UDP): %s", listen,
-                 why ? strerror(why) : "too many addresses");
-        return -1;
-    }
-    return count > 0 ? 0 : -1;
-}
-
-/* In order, for the kernel numbers the sockets as they are bound. The first one takes the port that
- * all others share. */
 static int make_workers(struct server *s, struct worker_config *wc, char *error, size_t error_size)
 {
     for (unsigned i = 0; i < wc->count; i++) {
         wc->index = i;
+        listening_take(s->listening, i, &wc->sockets);
         s->workers[i] = worker_new(wc, &worker_ops, s, error, error_size);
         if (!s->workers[i])
             return -1;
-        for (size_t j = 0; i == 0 && j < wc->listen_count; j++)
-            wc->listen[j] = *worker_address(s->workers[0], j);
     }
-    s->port = address_port(&wc->listen[0]);
     return 0;
-}
-
-static void steer(const struct server *s, const struct worker_config *wc)
-{
-    for (size_t i = 0; wc->count > 1 && i < wc->listen_count; i++) {
-        bool by_kernel =
-            s->config->steering && steering_attach(worker_socket(s->workers[0], i), &wc->endpoint);
-        LOG(s->log, DEBUG, "steering", log_text("by", by_kernel ? "kernel" : "forwarding"));
-    }
 }
 
 static int start_workers(struct server *s, char *error, size_t error_size)
@@ -337,42 +277,47 @@ static int start_workers(struct server *s, char *error, size_t error_size)
 
 /* --- the beginning --- */
 
-static void tell_listening(const struct server *s, const struct worker_config *wc)
+static void tell_listening(const struct server *s)
 {
-    char host[ADDRESS_TEXT_SIZE];
-
     if (s->admin && admin_port(s->admin))
         LOG(s->log, INFO, "listening", log_text("admin", s->config->admin),
             log_uint("admin_port", admin_port(s->admin)));
     else if (s->admin)
         LOG(s->log, INFO, "listening", log_text("admin", s->config->admin));
-    for (size_t i = 0; i < wc->listen_count; i++) {
-        address_host(&wc->listen[i], host);
-        LOG(s->log, INFO, "listening", log_text("address", host),
-            log_uint("port", address_port(&wc->listen[i])), log_uint("workers", wc->count),
-            log_uint("routes", s->config->route_count));
-    }
+}
+
+/* The ids that all workers make, by which packets find the right one. */
+static bool listen_first(struct server *s, const struct endpoint_config *endpoint, char *error,
+                         size_t error_size)
+{
+    const struct listening_config config = {.workers = s->worker_count,
+                                            .kernel_buffer = s->config->udp_buffer,
+                                            .steering = s->config->steering ? endpoint : NULL,
+                                            .log = s->log};
+
+    s->listening = listening_new(&config);
+    if (!listening_prepare(s->listening, s->config, error, error_size))
+        return false;
+    listening_commit(s->listening);
+    return true;
 }
 
 static int start(struct server *s, char *error, size_t error_size)
 {
     struct worker_config wc = {.log = *s->log};
-    unsigned ignored;
 
     s->worker_count = s->config->workers ? (unsigned)s->config->workers : processors();
-    hostport_split(s->config->listeners[0].address, s->host, &ignored);
-    for (size_t i = 0; i < s->config->listener_count; i++)
-        if (find_addresses(&wc, (uint8_t)i, s->config->listeners[i].address, error, error_size) < 0)
-            return -1;
     relay_probe_init(&s->probe);
-    if (find_secret(s, error, error_size) < 0 || server_make_certificate(s, error, error_size) < 0)
+    if (find_secret(s, error, error_size) < 0)
+        return -1;
+    wc.endpoint = endpoint_config_of(s);
+    if (!listen_first(s, &wc.endpoint, error, error_size) ||
+        server_make_certificate(s, error, error_size) < 0)
         return -1;
     server_begin_generation(s);
     plan_worker(&s->present->plan, s->config, s->worker_count, memory_of_all(s->config), &wc);
-    wc.endpoint = endpoint_config_of(s);
     if (make_workers(s, &wc, error, error_size) < 0)
         return -1;
-    steer(s, &wc);
     if (s->config->admin) {
         s->admin = admin_open(&s->loop, s->config->admin, &admin_ops, s, error, error_size);
         if (!s->admin)
@@ -380,7 +325,8 @@ static int start(struct server *s, char *error, size_t error_size)
     }
     if (start_workers(s, error, error_size) < 0)
         return -1;
-    tell_listening(s, &wc);
+    tell_listening(s);
+    listening_given(s->listening, s->config->route_count);
     notify_ready("Serving");
     return 0;
 }
@@ -525,6 +471,8 @@ int server_run(const struct config *config, int argc, char **argv, const struct 
     tally_fini(&s.tally);
     certificate_free(s.certificate);
     server_free_generations(&s);
+    listening_free(s.listening);
+    free(s.wanted);
     pthread_mutex_destroy(&s.lock);
     return s.code;
 }

@@ -22,6 +22,7 @@
 #include "certificate.h"
 #include "config/config.h"
 #include "front/tls.h"
+#include "listening.h"
 #include "plan.h"
 #include "server.h"
 #include "watch.h"
@@ -34,6 +35,13 @@ struct generation {
     struct config *owned; /* NULL if config belongs to the caller of server_run */
     struct plan plan;
     unsigned holders; /* workers that have it; under the lock */
+};
+
+/* What all workers are asked for at a time. */
+enum server_step {
+    SERVER_SETTLED,
+    SERVER_CONFIGURING, /* not all have the present configuration yet */
+    SERVER_LISTENING,   /* not all have the sockets that they should have */
 };
 
 struct server {
@@ -54,19 +62,23 @@ struct server {
     uint8_t secret[TLS_SECRET_LEN]; /* for keys that may outlive this run */
     struct relay_probe probe;
     struct admin *admin;
+    struct listening *listening;
+    struct worker_sockets_wanted *wanted; /* of each worker, in SERVER_LISTENING */
     struct worker *workers[ENDPOINT_MAX_WORKERS];
     unsigned worker_count, started;
     char host[HOSTPORT_HOST_SIZE];
     unsigned port;
-    unsigned signals;     /* to end: how many have come */
-    bool is_reloading;    /* not all workers have the present configuration yet */
+    unsigned signals; /* to end: how many have come */
+    enum server_step step;
+    bool is_reloading;    /* its success is to be told yet */
     bool is_reload_asked; /* meanwhile, once more */
     int code;
 
-    pthread_mutex_t lock;  /* for what is below */
-    unsigned ended;        /* workers */
-    unsigned unconfigured; /* workers that have not taken the present configuration yet */
-    unsigned uncounted;    /* answers still to come before sum is whole */
+    pthread_mutex_t lock; /* for what is below */
+    unsigned ended;       /* workers */
+    unsigned unanswered;  /* workers that have not taken what the step gives them yet */
+    bool is_idle[INTAKE_LISTENERS][ENDPOINT_MAX_WORKERS]; /* of retired ones, told by workers */
+    unsigned uncounted; /* answers still to come before sum is whole */
     bool sum_is_new;
     struct stats sum;
     struct tally tally;
@@ -96,7 +108,8 @@ void server_settle_generations(struct server *s);
 /* Called by watch. */
 void server_files_changed(void *user);
 /* Called by workers. */
-void server_worker_configured(void *user, unsigned index);
+void server_worker_answered(void *user, unsigned index);
+void server_worker_idle(void *user, unsigned index, unsigned listener);
 void server_worker_released(void *user, unsigned index, const struct worker_settings *settings);
 
 #endif

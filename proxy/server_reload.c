@@ -12,6 +12,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "address.h"
 #include "config/arguments.h"
 #include "config/keys.h"
 #include "config/value.h"
@@ -159,7 +160,7 @@ static struct generation *generation_new(const struct server *s, const struct co
                                        .max_sessions = server_sessions_per_worker(s, config),
                                        .max_connections = server_connections_per_worker(s, config),
                                        .max_sockets = server_sockets_per_worker(s, config),
-                                       .started = s->config};
+                                       .listeners = listening_map(s->listening)};
     plan_init(&g->plan, config, &ground, &s->probe, certificate_context(s->certificate));
     return g;
 }
@@ -173,12 +174,17 @@ static void generation_free(struct generation *g)
 
 static void make_present(struct server *s, struct generation *g)
 {
+    unsigned ignored;
+
     pthread_mutex_lock(&s->lock);
     LIST_INSERT_HEAD(&s->generations, g, entry);
     g->holders = s->worker_count;
+    memset(s->is_idle, 0, sizeof(s->is_idle));
     pthread_mutex_unlock(&s->lock);
     s->present = g;
     s->log_now.level = (enum log_level)g->config->log_level;
+    hostport_split(g->config->listeners[0].address, s->host, &ignored);
+    s->port = address_port(listening_address(s->listening, listening_map(s->listening)->number[0]));
     watch_certificates(s);
 }
 
@@ -211,15 +217,68 @@ void server_worker_released(void *user, unsigned index, const struct worker_sett
     pthread_mutex_unlock(&s->lock);
 }
 
-void server_worker_configured(void *user, unsigned index)
+void server_worker_answered(void *user, unsigned index)
 {
     struct server *s = user;
 
     (void)index;
     pthread_mutex_lock(&s->lock);
-    if (--s->unconfigured == 0)
+    if (--s->unanswered == 0)
         uv_async_send(&s->wake);
     pthread_mutex_unlock(&s->lock);
+}
+
+/* --- listeners --- */
+
+void server_worker_idle(void *user, unsigned index, unsigned listener)
+{
+    struct server *s = user;
+
+    pthread_mutex_lock(&s->lock);
+    s->is_idle[listener][index] = true;
+    pthread_mutex_unlock(&s->lock);
+    uv_async_send(&s->wake);
+}
+
+static void ask_all(struct server *s, enum server_step step)
+{
+    s->step = step;
+    pthread_mutex_lock(&s->lock);
+    s->unanswered = s->started;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void give_sockets(struct server *s)
+{
+    if (!s->wanted)
+        s->wanted = calloc(s->worker_count, sizeof(s->wanted[0]));
+    assert(s->wanted);
+    ask_all(s, SERVER_LISTENING);
+    for (unsigned i = 0; i < s->started; i++) {
+        listening_take(s->listening, i, &s->wanted[i]);
+        if (!worker_listen(s->workers[i], &s->wanted[i]))
+            listening_give_back(s->listening, i, &s->wanted[i]);
+    }
+}
+
+static bool is_idle(struct server *s, size_t listener)
+{
+    bool is = true;
+
+    pthread_mutex_lock(&s->lock);
+    for (unsigned i = 0; i < s->started; i++)
+        is = is && s->is_idle[listener][i];
+    pthread_mutex_unlock(&s->lock);
+    return is;
+}
+
+static void close_idle_listeners(struct server *s)
+{
+    for (size_t i = 0; i < INTAKE_LISTENERS; i++)
+        if (listening_is_retired(s->listening, i) && is_idle(s, i))
+            listening_close(s->listening, i);
+    if (listening_has_news(s->listening))
+        give_sockets(s);
 }
 
 /* --- a reload --- */
@@ -278,12 +337,18 @@ static struct generation *read_generation(struct server *s, char *error, size_t 
 
     if (arguments_read(&config, s->argc, s->argv, error, error_size) != ARGUMENTS_RUN)
         return NULL;
+    if (!listening_prepare(s->listening, config, error, error_size)) {
+        config_free(config);
+        return NULL;
+    }
     struct generation *g = generation_new(s, config, config);
     if (!plan_check(&g->plan, error, error_size) ||
         !reload_certificates(s, config, error, error_size)) {
+        listening_cancel(s->listening);
         generation_free(g);
         return NULL;
     }
+    listening_commit(s->listening);
     return g;
 }
 
@@ -301,7 +366,7 @@ void server_reload(struct server *s)
 {
     char error[ERROR_SIZE] = "";
 
-    if (s->is_reloading) {
+    if (s->step != SERVER_SETTLED) {
         s->is_reload_asked = true;
         return;
     }
@@ -316,9 +381,7 @@ void server_reload(struct server *s)
     tell_what_stays(s, g->config);
     tell_new_certificates(s);
     s->is_reloading = true;
-    pthread_mutex_lock(&s->lock);
-    s->unconfigured = s->started;
-    pthread_mutex_unlock(&s->lock);
+    ask_all(s, SERVER_CONFIGURING);
     for (unsigned i = 0; i < s->started; i++)
         worker_configure(s->workers[i], &g->plan.settings);
 }
@@ -333,12 +396,32 @@ static void tell_success(const struct server *s)
     notify_ready("Serving");
 }
 
+static void finish_step(struct server *s)
+{
+    if (s->step == SERVER_CONFIGURING && listening_has_news(s->listening)) {
+        give_sockets(s);
+        return;
+    }
+    if (s->step == SERVER_LISTENING)
+        listening_given(s->listening, s->present->config->route_count);
+    s->step = SERVER_SETTLED;
+    if (s->signals > 0)
+        return;
+    if (s->is_reloading)
+        tell_success(s);
+    s->is_reloading = false;
+    if (s->is_reload_asked) {
+        s->is_reload_asked = false;
+        server_reload(s);
+    }
+}
+
 void server_settle_generations(struct server *s)
 {
     struct generation *g, *next;
 
     pthread_mutex_lock(&s->lock);
-    bool is_done = s->is_reloading && s->unconfigured == 0;
+    bool is_answered = s->unanswered == 0;
     for (g = LIST_FIRST(&s->generations); g; g = next) {
         next = LIST_NEXT(g, entry);
         if (g->holders > 0 || g == s->present)
@@ -347,14 +430,8 @@ void server_settle_generations(struct server *s)
         generation_free(g);
     }
     pthread_mutex_unlock(&s->lock);
-    if (!is_done)
-        return;
-    s->is_reloading = false;
-    if (s->signals > 0)
-        return;
-    tell_success(s);
-    if (s->is_reload_asked) {
-        s->is_reload_asked = false;
-        server_reload(s);
-    }
+    if (s->step != SERVER_SETTLED && is_answered)
+        finish_step(s);
+    if (s->step == SERVER_SETTLED && s->signals == 0)
+        close_idle_listeners(s);
 }

@@ -26,16 +26,15 @@
 #include <unistd.h>
 #include <uv.h>
 
-#include "address.h"
 #include "base/budget.h"
 #include "base/env.h"
 #include "base/timers.h"
 #include "base/turn.h"
 #include "front/tls.h"
-#include "front/udp.h"
 #include "inbox.h"
 #include "reception.h"
 #include "worker_edition.h"
+#include "worker_sockets.h"
 
 /* Packets from other workers, waiting: as much as a socket's default buffer. */
 #define FORWARDED_MAX (256 * 1024)
@@ -58,7 +57,7 @@ enum step {
     CLOSING_HANDLES,
 };
 
-enum wish { WISH_DRAIN = 1, WISH_CLOSE = 2, WISH_COUNT = 4, WISH_CONFIGURE = 8 };
+enum wish { WISH_DRAIN = 1, WISH_CLOSE = 2, WISH_COUNT = 4, WISH_CONFIGURE = 8, WISH_LISTEN = 16 };
 
 struct worker {
     struct worker_config config;
@@ -86,8 +85,11 @@ struct worker {
     struct inbox inbox;
     _Atomic(const struct worker_settings *) wanted; /* with WISH_CONFIGURE */
 
-    struct udp *sockets[WORKER_MAX_ADDRESSES];
-    size_t socket_count, sockets_open;
+    _Atomic(const struct worker_sockets_wanted *) sockets_wanted; /* with WISH_LISTEN */
+    struct worker_sockets sockets;
+    bool is_listen_unanswered;
+    bool has_retired; /* perhaps listeners that are retired and not idle yet */
+    bool told_idle[INTAKE_LISTENERS];
     struct endpoint *endpoint;
     struct wt_host *host;
     struct worker_editions editions;
@@ -156,43 +158,12 @@ static void packet_received(void *user, const struct packet *p)
         endpoint_receive(w->endpoint, p);
 }
 
-static bool is_same_host(const struct packet_address *a, const struct packet_address *b)
-{
-    if (a->sa.any.sa_family != b->sa.any.sa_family)
-        return false;
-    return a->sa.any.sa_family == AF_INET
-               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
-               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
-}
-
-/* Whether a packet may leave from a socket at this address: [::] takes both families. */
-static bool may_leave(const struct packet_address *a, const struct packet *p)
-{
-    int family = a->sa.any.sa_family;
-
-    if (p->local.len == 0)
-        return family == p->remote.sa.any.sa_family;
-    if (address_port(a) != address_port(&p->local))
-        return false;
-    return is_same_host(a, &p->local) ||
-           (address_is_any(a) && (family == AF_INET6 || p->local.sa.any.sa_family == AF_INET));
-}
-
-/* The socket from which a packet with this local address leaves. */
-static struct udp *socket_for(const struct worker *w, const struct packet *p)
-{
-    for (size_t i = 0; w->socket_count > 1 && i < w->socket_count; i++)
-        if (may_leave(udp_address(w->sockets[i]), p))
-            return w->sockets[i];
-    return w->sockets[0];
-}
-
 static void packet_transmit(void *user, const struct packet *p)
 {
     struct worker *w = user;
 
     if (w->step < CLOSING_SOCKETS)
-        udp_send(socket_for(w, p), p);
+        worker_sockets_send(&w->sockets, p);
 }
 
 static void packet_misdirected(void *user, unsigned worker, const struct packet *p)
@@ -203,14 +174,6 @@ static void packet_misdirected(void *user, unsigned worker, const struct packet 
         w->stats.packets_dropped++;
 }
 
-static void socket_closed(void *user)
-{
-    struct worker *w = user;
-
-    w->sockets_open--;
-}
-
-static const struct udp_ops udp_ops = {.received = packet_received, .closed = socket_closed};
 static const struct endpoint_ops endpoint_ops = {.transmit = packet_transmit,
                                                  .misdirected = packet_misdirected};
 
@@ -273,8 +236,7 @@ static void close_everything(struct worker *w)
 static void close_sockets(struct worker *w)
 {
     w->step = CLOSING_SOCKETS;
-    for (size_t i = 0; i < w->socket_count; i++)
-        udp_close(w->sockets[i]);
+    worker_sockets_close(&w->sockets);
 }
 
 static void count_addresses(struct worker *w)
@@ -302,7 +264,10 @@ static void close_handles(struct worker *w)
 {
     w->step = CLOSING_HANDLES;
     report_rest(&w->env);
-    if (inbox_close(&w->inbox) & WISH_COUNT)
+    unsigned last = inbox_close(&w->inbox);
+    if (last & WISH_LISTEN)
+        worker_sockets_refuse(atomic_load(&w->sockets_wanted));
+    if (last & WISH_COUNT)
         w->ops->counted(w->user, w->config.index, &w->stats, &w->tally);
     uv_close((uv_handle_t *)&w->prepare, NULL);
     uv_close((uv_handle_t *)&w->wake, NULL);
@@ -322,7 +287,7 @@ static bool step_is_over(const struct worker *w)
         return reception_count(w->reception) == 0 && wt_host_connections(w->host) == 0 &&
                w->stats.links == 0;
     case CLOSING_SOCKETS:
-        return w->sockets_open == 0;
+        return worker_sockets_are_settled(&w->sockets);
     default:
         return false;
     }
@@ -366,7 +331,54 @@ static void configure(struct worker *w)
     wt_host_configure(w->host, &settings->wt);
     reception_configure(w->reception, worker_editions_upstreams(&w->editions),
                         &settings->admission);
+    w->has_retired = true;
+    memset(w->told_idle, 0, sizeof(w->told_idle));
     w->ops->configured(w->user, w->config.index);
+}
+
+/* --- other listeners --- */
+
+/* One that is retired gets no new connection: it stays idle. */
+static void tell_idle_listeners(struct worker *w)
+{
+    bool is_any_left = false;
+
+    if (!w->has_retired)
+        return;
+    const struct intake_limits *limits = &endpoint_settings(w->endpoint)->intake;
+    for (unsigned i = 0; i < INTAKE_LISTENERS; i++) {
+        if (!limits->listeners[i].is_retired || w->told_idle[i])
+            continue;
+        w->told_idle[i] = wt_host_connections_of(w->host, i) == 0;
+        if (w->told_idle[i])
+            w->ops->idle(w->user, w->config.index, i);
+        else
+            is_any_left = true;
+    }
+    w->has_retired = is_any_left;
+}
+
+static void listen_otherwise(struct worker *w)
+{
+    const struct worker_sockets_wanted *wanted = atomic_load(&w->sockets_wanted);
+    char error[256];
+
+    if (w->step >= CLOSING_SOCKETS) {
+        worker_sockets_refuse(wanted);
+        return;
+    }
+    if (!worker_sockets_change(&w->sockets, wanted, error, sizeof(error)))
+        LOG(&w->config.log, ERROR, "listener.failed", log_text("reason", error));
+    w->is_listen_unanswered = true;
+}
+
+/* What was closed is closed only after the loop has said so. */
+static void answer_listen(struct worker *w)
+{
+    if (!w->is_listen_unanswered || !worker_sockets_are_settled(&w->sockets))
+        return;
+    w->is_listen_unanswered = false;
+    w->ops->listening(w->user, w->config.index);
 }
 
 /* --- the loop --- */
@@ -382,6 +394,8 @@ static void before_sleep(uv_prepare_t *prepare)
     }
     if (w->step < CLOSING_HANDLES) {
         worker_editions_settle(&w->editions, w->reception, settings_released, w);
+        tell_idle_listeners(w);
+        answer_listen(w);
         arm_clock(w);
     }
 }
@@ -398,6 +412,8 @@ static void woken(uv_async_t *async)
     }
     if ((wishes & WISH_CONFIGURE) && w->step < CLOSING_SOCKETS)
         configure(w);
+    if (wishes & WISH_LISTEN)
+        listen_otherwise(w);
     if (wishes & WISH_CLOSE)
         close_everything(w);
     else if ((wishes & WISH_DRAIN) && w->step == RUNNING)
@@ -427,8 +443,7 @@ int worker_start(struct worker *w)
 {
     sigset_t all, before;
 
-    for (size_t i = 0; i < w->socket_count; i++)
-        udp_start(w->sockets[i]);
+    worker_sockets_read(&w->sockets);
     /* Signals are for the server's thread; the new one inherits the mask. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -443,6 +458,12 @@ bool worker_configure(struct worker *w, const struct worker_settings *settings)
 {
     atomic_store(&w->wanted, settings);
     return inbox_wish(&w->inbox, WISH_CONFIGURE);
+}
+
+bool worker_listen(struct worker *w, const struct worker_sockets_wanted *wanted)
+{
+    atomic_store(&w->sockets_wanted, wanted);
+    return inbox_wish(&w->inbox, WISH_LISTEN);
 }
 
 void worker_drain(struct worker *w)
@@ -502,32 +523,12 @@ static int make_loop(struct worker *w, char *error, size_t error_size)
     return 0;
 }
 
-static int open_sockets(struct worker *w, char *error, size_t error_size)
-{
-    for (size_t i = 0; i < w->config.listen_count; i++) {
-        struct udp_config config = {.bind = w->config.listen[i],
-                                    .reuse_port = w->config.count > 1,
-                                    .kernel_buffer = w->config.kernel_buffer,
-                                    .no_offload = w->config.no_offload,
-                                    .listener = w->config.listener[i]};
-        size_t first = w->config.same_port_as[i];
-        if (first < i && address_port(&config.bind) == 0)
-            address_set_port(&config.bind, address_port(udp_address(w->sockets[first])));
-        w->sockets[i] = udp_open(&w->env, &w->loop, &config, &udp_ops, w, error, error_size);
-        if (!w->sockets[i])
-            return -1;
-        w->socket_count++;
-        w->sockets_open++;
-    }
-    return 0;
-}
-
 static int make_parts(struct worker *w, char *error, size_t error_size)
 {
     struct endpoint_config endpoint = w->config.endpoint;
     const struct worker_settings *settings = w->config.settings;
 
-    if (open_sockets(w, error, error_size) < 0)
+    if (!worker_sockets_change(&w->sockets, &w->config.sockets, error, error_size))
         return -1;
     if (!worker_editions_begin(&w->editions, settings, error, error_size))
         return -1;
@@ -546,15 +547,17 @@ struct worker *worker_new(const struct worker_config *config, const struct worke
 {
     struct worker *w = calloc(1, sizeof(*w));
 
-    assert(w && config->listen_count > 0 && config->listen_count <= WORKER_MAX_ADDRESSES);
+    assert(w && config->sockets.count > 0);
     w->config = *config;
     w->config.log.level = config->settings->log_level;
     w->ops = ops;
     w->user = user;
     make_env(w);
     worker_editions_init(&w->editions, &w->env, &w->loop);
+    worker_sockets_init(&w->sockets, &w->env, &w->loop, config->no_offload, packet_received, w);
     inbox_init(&w->inbox, FORWARDED_MAX, wake, w);
     if (make_loop(w, error, error_size) < 0) {
+        worker_sockets_refuse(&w->config.sockets);
         inbox_fini(&w->inbox);
         clients_free(w->env.clients);
         timers_free(w->env.timers);
@@ -566,16 +569,6 @@ struct worker *worker_new(const struct worker_config *config, const struct worke
         return NULL;
     }
     return w;
-}
-
-const struct packet_address *worker_address(const struct worker *w, size_t i)
-{
-    return udp_address(w->sockets[i]);
-}
-
-int worker_socket(const struct worker *w, size_t i)
-{
-    return udp_fd(w->sockets[i]);
 }
 
 const struct stats *worker_stats(const struct worker *w)

@@ -45,17 +45,24 @@ struct worker_settings {
     enum log_level log_level;
 };
 
+/* A bound socket, front/udp.h, on its way to a worker. */
+struct worker_socket {
+    unsigned id;      /* one for all workers' sockets at an address; never used again */
+    int fd;           /* -1: the worker has it already */
+    uint8_t listener; /* whose: one listener may have several */
+};
+
+struct worker_sockets_wanted {
+    size_t count;
+    struct worker_socket at[WORKER_MAX_ADDRESSES];
+};
+
 /* Copied; what it points to outlives the worker, but settings only until released(). */
 struct worker_config {
     const struct worker_settings *settings;
     unsigned index, count;
     struct log log;
-    struct packet_address listen[WORKER_MAX_ADDRESSES];
-    /* The number of the address whose port this one takes if its own is 0; its own for none. */
-    size_t same_port_as[WORKER_MAX_ADDRESSES];
-    uint8_t listener[WORKER_MAX_ADDRESSES]; /* whose address it is: one may have several */
-    size_t listen_count;
-    size_t kernel_buffer;
+    struct worker_sockets_wanted sockets; /* taken over, also if worker_new fails */
     bool no_offload;
     struct endpoint_config endpoint; /* what the rest says is filled in */
     uint64_t memory;                 /* bytes that everything in it may hold and promise */
@@ -70,18 +77,20 @@ struct worker_ops {
     bool (*forward)(void *user, unsigned index, const struct packet *p);
     /* Answers worker_configure: new sessions get what the settings say. */
     void (*configured)(void *user, unsigned index);
+    /* Answers worker_listen: it has those sockets, and the others are closed. */
+    void (*listening)(void *user, unsigned index);
+    /* None of its connections came in by this listener, which its settings call retired. Said
+     * once for each settings. */
+    void (*idle)(void *user, unsigned index, unsigned listener);
     /* Settings that are not the present ones, and of which no session has anything any more. */
     void (*released)(void *user, unsigned index, const struct worker_settings *settings);
     /* Everything in it has ended; the last call. worker_free may follow. */
     void (*ended)(void *user, unsigned index);
 };
 
-/* Binds its sockets; does not read yet. NULL: one sentence in error. */
+/* Does not read its sockets yet. NULL: one sentence in error. */
 struct worker *worker_new(const struct worker_config *config, const struct worker_ops *ops,
                           void *user, char *error, size_t error_size);
-/* The address of its socket number i, with the port that was taken, and the socket. */
-const struct packet_address *worker_address(const struct worker *w, size_t i);
-int worker_socket(const struct worker *w, size_t i);
 /* Begins to run. Returns -1 if the system gives no thread. */
 int worker_start(struct worker *w);
 
@@ -89,6 +98,9 @@ int worker_start(struct worker *w);
  * old settings may go. wt.tls stays what it is, and upstream_check has been asked. Not again before
  * configured(). Returns false if the worker has ended. */
 bool worker_configure(struct worker *w, const struct worker_settings *settings);
+/* Any thread: gives it other sockets; listening() answers, and until then wanted stays in place.
+ * Not again before. Returns false, with nothing taken over, if the worker has ended. */
+bool worker_listen(struct worker *w, const struct worker_sockets_wanted *wanted);
 /* Any thread: asks clients and applications to finish, waits for drain_timeout, closes what is
  * left, and ends. */
 void worker_drain(struct worker *w);

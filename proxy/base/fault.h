@@ -51,6 +51,8 @@ enum fault_reach {
       "the listener's limit of connections is reached")                                            \
     X(LISTENER_CONNECTION_RATE, "listener_connection_rate", CONNECTION,                            \
       "the listener's limit of new connections a second is reached")                               \
+    X(LISTENER_REMOVED, "listener_removed", CONNECTION,                                            \
+      "the configuration does not name the listener any more")                                     \
     X(CLIENT_CONNECTIONS, "client_connections", CONNECTION,                                        \
       "the client's address has as many connections as one may have")                              \
     X(CLIENT_CONNECTION_RATE, "client_connection_rate", CONNECTION,                                \

@@ -40,7 +40,7 @@ static const char *const proxy_protocols[] = {"none", "v1", "v2", NULL};
 
 const struct key keys[] = {
     HEADING("What to serve"),
-    {KEY_LISTEN, LISTENER(address), .fixed = true, .option = "listen", .preset = ":4433",
+    {KEY_LISTEN, LISTENER(address), .option = "listen", .preset = ":4433",
      .meaning = "The UDP address for clients, HOST:PORT. Without a host it is every address of "
                 "this machine, IPv6 and IPv4; port 0 takes a free port, which the log tells."},
     {KEY_FILE, CERTIFICATE(cert), .option = "cert", .word = "auto",

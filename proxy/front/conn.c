@@ -578,6 +578,11 @@ void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text)
         conn_close(c, code, text);
 }
 
+size_t conn_hub_count_of(const struct conn_hub *hub, unsigned listener)
+{
+    return hub->intake.listeners[listener].connections;
+}
+
 size_t conn_hub_count(const struct conn_hub *hub)
 {
     return hub->count;

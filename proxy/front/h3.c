@@ -557,6 +557,11 @@ void h3_host_close_all(struct h3_host *host)
     conn_hub_close_all(host->hub, H3_NO_ERROR, "shutting down");
 }
 
+size_t h3_host_count_of(const struct h3_host *host, unsigned listener)
+{
+    return conn_hub_count_of(host->hub, listener);
+}
+
 size_t h3_host_count(const struct h3_host *host)
 {
     return conn_hub_count(host->hub);

@@ -46,6 +46,8 @@ enum fault intake_check(const struct intake *in, const struct intake_limits *lim
     const struct intake_count *here = &in->listeners[listener];
     const struct intake_limit *most = &limits->listeners[listener];
 
+    if (most->is_retired)
+        return FAULT_LISTENER_REMOVED;
     if (is_reached(in->all.handshakes, limits->all.handshakes))
         return FAULT_TOO_MANY_HANDSHAKES;
     if (is_reached(in->all.connections, limits->all.connections))

@@ -17,12 +17,13 @@
 #include "base/fault.h"
 #include "base/rate.h"
 
-#define INTAKE_LISTENERS 32
+#define INTAKE_LISTENERS 64 /* those that are being closed, too */
 
 struct intake_limit {
     size_t connections;     /* those in a handshake, too; 0: no limit */
     size_t handshakes;      /* 0: no limit */
     struct rate_limit rate; /* of new connections */
+    bool is_retired;        /* a listener's: no new ones at all */
 };
 
 struct intake_limits {

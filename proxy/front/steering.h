@@ -13,7 +13,7 @@
 
 #include "front/endpoint.h"
 
-/* udp_fd of any socket of the group. Returns false if the kernel refuses: the workers then forward
+/* fd: of any socket of the group. Returns false if the kernel refuses: the workers then forward
  * packets to each other (endpoint's misdirected). */
 bool steering_attach(int fd, const struct endpoint_config *config);
 

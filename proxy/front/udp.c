@@ -388,11 +388,6 @@ const struct packet_address *udp_address(const struct udp *u)
     return &u->address;
 }
 
-int udp_fd(const struct udp *u)
-{
-    return u->fd;
-}
-
 /* --- opening --- */
 
 static bool set_option(int fd, int level, int name, int value)
@@ -400,39 +395,33 @@ static bool set_option(int fd, int level, int name, int value)
     return setsockopt(fd, level, name, &value, sizeof(value)) == 0;
 }
 
-static void set_options(struct udp *u, const struct udp_config *config)
+static void set_options(int fd, const struct udp_binding *binding)
 {
-    bool is_v6 = config->bind.sa.any.sa_family == AF_INET6;
-    int size = (int)config->kernel_buffer;
+    bool is_v6 = binding->address.sa.any.sa_family == AF_INET6;
+    int size = (int)binding->kernel_buffer;
 
     if (is_v6) {
-        set_option(u->fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-        set_option(u->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
-        set_option(u->fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
-        set_option(u->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+        set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+        set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+        set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
     } else {
-        set_option(u->fd, IPPROTO_IP, IP_PKTINFO, 1);
+        set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
     }
     /* A dual-stack socket needs these for its IPv4 traffic, too. PROBE: never fragment, and do not
      * believe what the system remembers of the path, for QUIC finds out by itself. */
-    set_option(u->fd, IPPROTO_IP, IP_RECVTOS, 1);
-    set_option(u->fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
+    set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
+    set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE);
     if (size) {
-        set_option(u->fd, SOL_SOCKET, SO_RCVBUF, size);
-        set_option(u->fd, SOL_SOCKET, SO_SNDBUF, size);
+        set_option(fd, SOL_SOCKET, SO_RCVBUF, size);
+        set_option(fd, SOL_SOCKET, SO_SNDBUF, size);
     }
-    if (!config->no_offload) {
-        set_option(u->fd, IPPROTO_UDP, UDP_GRO, 1);
-        u->has_gso = set_option(u->fd, IPPROTO_UDP, UDP_SEGMENT, 0);
-    }
-    u->listener = config->listener;
 }
 
-static void tell_error(const struct udp_config *config, const char *what, char *error, size_t size)
+static void tell_error(const struct packet_address *a, const char *what, char *error, size_t size)
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     int why = errno;
-    const struct packet_address *a = &config->bind;
     if (a->sa.any.sa_family == AF_INET)
         inet_ntop(AF_INET, &a->sa.v4.sin_addr, ip, sizeof(ip));
     else
@@ -443,51 +432,63 @@ static void tell_error(const struct udp_config *config, const char *what, char *
              strerror(why));
 }
 
-static bool open_socket(struct udp *u, const struct udp_config *config, char *error, size_t size)
+static bool bound_to(int fd, struct packet_address *to)
 {
-    struct sockaddr_in6 bound;
-    socklen_t len = sizeof(bound);
+    struct sockaddr_in6 name;
+    socklen_t len = sizeof(name);
 
-    u->fd = socket(config->bind.sa.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (u->fd < 0) {
-        tell_error(config, "cannot make a socket", error, size);
-        return false;
-    }
-    if (config->reuse_port && !set_option(u->fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
-        tell_error(config, "cannot be shared by several sockets", error, size);
-        return false;
-    }
-    set_options(u, config);
-    if (bind(u->fd, &config->bind.sa.any, config->bind.len) != 0 ||
-        getsockname(u->fd, (struct sockaddr *)&bound, &len) != 0) {
-        tell_error(config, "cannot be listened on", error, size);
-        return false;
-    }
-    packet_address_set(&u->address, (struct sockaddr *)&bound, len);
-    return true;
+    return getsockname(fd, (struct sockaddr *)&name, &len) == 0 &&
+           packet_address_set(to, (struct sockaddr *)&name, len);
 }
 
-struct udp *udp_open(struct env *env, uv_loop_t *loop, const struct udp_config *config,
+int udp_bind(const struct udp_binding *binding, struct packet_address *bound, char *error,
+             size_t error_size)
+{
+    const struct packet_address address = binding->address; /* bound may be the same */
+    int fd = socket(address.sa.any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) {
+        tell_error(&address, "cannot make a socket", error, error_size);
+        return -1;
+    }
+    if (binding->reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
+        tell_error(&address, "cannot be shared by several sockets", error, error_size);
+        close(fd);
+        return -1;
+    }
+    set_options(fd, binding);
+    if (bind(fd, &address.sa.any, address.len) != 0 || !bound_to(fd, bound)) {
+        tell_error(&address, "cannot be listened on", error, error_size);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+struct udp *udp_open(struct env *env, uv_loop_t *loop, int fd, const struct udp_config *config,
                      const struct udp_ops *ops, void *user, char *error, size_t error_size)
 {
     struct udp *u = calloc(1, sizeof(*u));
     if (!u)
         abort();
     u->env = env;
+    u->fd = fd;
     u->ops = ops;
     u->user = user;
+    u->listener = config->listener;
     u->backlog_max = config->send_backlog ? config->send_backlog : BACKLOG_DEFAULT;
     STAILQ_INIT(&u->backlog);
-    if (open_socket(u, config, error, error_size)) {
-        int rv = uv_poll_init(loop, &u->poll, u->fd);
-        u->poll.data = u;
-        if (rv == 0)
-            return u;
-        snprintf(error, error_size, "UDP: the event loop does not take the socket: %s",
-                 uv_strerror(rv));
+    if (!config->no_offload) {
+        set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
+        u->has_gso = set_option(fd, IPPROTO_UDP, UDP_SEGMENT, 0);
     }
-    if (u->fd >= 0)
-        close(u->fd);
+    int rv = bound_to(fd, &u->address) ? uv_poll_init(loop, &u->poll, fd) : UV_EINVAL;
+    u->poll.data = u;
+    if (rv == 0)
+        return u;
+    snprintf(error, error_size, "UDP: the event loop does not take the socket: %s",
+             uv_strerror(rv));
+    close(fd);
     free(u);
     return NULL;
 }

@@ -20,13 +20,16 @@
 
 struct udp;
 
+struct udp_binding {
+    struct packet_address address; /* port 0 takes a free one; [::] takes IPv4, too */
+    bool reuse_port;               /* one of several sockets on the same address */
+    size_t kernel_buffer;          /* bytes asked of the kernel each way; 0 leaves its default */
+};
+
 struct udp_config {
-    struct packet_address bind; /* port 0 takes a free one; [::] takes IPv4, too */
-    bool reuse_port;            /* one of several sockets on the same address */
-    size_t kernel_buffer;       /* bytes asked of the kernel each way; 0 leaves its default */
-    size_t send_backlog;        /* bytes kept while the kernel has no room; 0 for a default */
-    bool no_offload;            /* neither GSO nor GRO, for networks that break them */
-    uint8_t listener;           /* what its packets say of where they came in */
+    size_t send_backlog; /* bytes kept while the kernel has no room; 0 for a default */
+    bool no_offload;     /* neither GSO nor GRO, for networks that break them */
+    uint8_t listener;    /* what its packets say of where they came in */
 };
 
 struct udp_ops {
@@ -36,9 +39,14 @@ struct udp_ops {
     void (*closed)(void *user);
 };
 
-/* Opens and binds, but does not read yet. Returns NULL and fills error with a sentence that names
+/* Makes a socket and binds it; packets wait in the kernel until somebody reads. Returns it, with
+ * where it is bound (the port that was taken) in bound, or -1 with a sentence in error that names
  * the address and says what is wrong. */
-struct udp *udp_open(struct env *env, uv_loop_t *loop, const struct udp_config *config,
+int udp_bind(const struct udp_binding *binding, struct packet_address *bound, char *error,
+             size_t error_size);
+/* Takes over a bound socket, also if it fails; does not read yet. Returns NULL with a sentence in
+ * error if the loop does not take it. */
+struct udp *udp_open(struct env *env, uv_loop_t *loop, int fd, const struct udp_config *config,
                      const struct udp_ops *ops, void *user, char *error, size_t error_size);
 /* Begins to read. */
 void udp_start(struct udp *u);
@@ -49,9 +57,7 @@ void udp_close(struct udp *u);
  * address to send from (its port is ignored) and may be unknown. */
 void udp_send(struct udp *u, const struct packet *p);
 
-/* Where it is bound, with the port that was taken. */
+/* Where it is bound. */
 const struct packet_address *udp_address(const struct udp *u);
-/* For steering.h. */
-int udp_fd(const struct udp *u);
 
 #endif

@@ -373,6 +373,11 @@ void wt_host_close_all(struct wt_host *h)
     h3_host_close_all(h->h3_host);
 }
 
+size_t wt_host_connections_of(const struct wt_host *h, unsigned listener)
+{
+    return h3_host_count_of(h->h3_host, listener);
+}
+
 size_t wt_host_connections(const struct wt_host *h)
 {
     return h3_host_count(h->h3_host);

@@ -168,14 +168,19 @@ static void open_loop(struct host *h)
 static void open_socket(struct host *h, const struct host_config *config)
 {
     char error[256];
-    struct udp_config udp = {.kernel_buffer = config->kernel_buffer, .send_backlog = 4 << 20};
+    struct udp_binding binding = {.kernel_buffer = config->kernel_buffer};
+    const struct udp_config udp = {.send_backlog = 4 << 20};
+    struct packet_address *at = &binding.address, bound;
     if (config->bind) {
-        udp.bind = *config->bind;
+        *at = *config->bind;
     } else {
-        udp.bind.sa.any.sa_family = (sa_family_t)config->family;
-        udp.bind.len = config->family == AF_INET6 ? sizeof(udp.bind.sa.v6) : sizeof(udp.bind.sa.v4);
+        at->sa.any.sa_family = (sa_family_t)config->family;
+        at->len = config->family == AF_INET6 ? sizeof(at->sa.v6) : sizeof(at->sa.v4);
     }
-    h->udp = udp_open(&h->env, &h->loop, &udp, &udp_ops, h, error, sizeof(error));
+    int fd = udp_bind(&binding, &bound, error, sizeof(error));
+    if (fd < 0)
+        host_fail(error);
+    h->udp = udp_open(&h->env, &h->loop, fd, &udp, &udp_ops, h, error, sizeof(error));
     if (!h->udp)
         host_fail(error);
 }

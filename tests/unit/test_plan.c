@@ -107,7 +107,7 @@ static const char text_of_bridges[] = "certificates: [{cert: auto}]\n"
 
 struct world {
     struct config *config;
-    const struct config *started; /* NULL: config */
+    struct listening_map listeners;
     struct plan plan;
     struct worker_config worker;
     const struct worker_settings *settings;
@@ -121,7 +121,7 @@ static void begin(struct world *w, unsigned workers)
                                        .max_sessions = 51,
                                        .max_connections = 53,
                                        .max_sockets = 54,
-                                       .started = w->started ? w->started : w->config};
+                                       .listeners = &w->listeners};
     plan_init(&w->plan, w->config, &ground, &probe, NULL);
     plan_worker(&w->plan, w->config, workers, 52, &w->worker);
     w->settings = &w->plan.settings;
@@ -135,6 +135,8 @@ static int setup_with(void **state, const char *from)
     w->config = config_text_read(from, strlen(from), error, sizeof(error));
     if (!w->config)
         fail_msg("%s", error);
+    w->listeners.number[1] = 1;
+    w->listeners.number[2] = 2;
     begin(w, 1);
     *state = w;
     return 0;
@@ -168,7 +170,6 @@ static void test_clients(void **state)
     assert_ptr_equal(w->worker.settings, w->settings);
     assert_int_equal(w->worker.count, 1);
     assert_int_equal(w->worker.memory, 52);
-    assert_int_equal(w->worker.kernel_buffer, 105 * KIB);
     assert_true(w->worker.no_offload);
     assert_int_equal(c->admission.max_sessions, 51);
     assert_true(c->wt.is_server);
@@ -220,23 +221,19 @@ static void test_listeners(void **state)
     assert_int_equal(intake->listeners[0].rate.per_second, 19);
 }
 
-/* A listener is known by its address; of two with the same one by its place among them. */
-static void test_listeners_of_the_start_and_limits_of_now(void **state)
+static void test_listeners_by_their_numbers(void **state)
 {
     struct world *w = *state;
-    struct config_listener listeners[] = {
-        {":1", 1, 2, 0}, {":2", 3, 4, 0}, {":0", 5, 6, 0}, {":0", 7, 8, 0}, {":3", 9, 10, 0}};
-    const struct config started = {.listeners = listeners, .listener_count = 5};
     const struct intake_limits *intake = &w->settings->intake;
 
-    w->started = &started;
+    w->listeners = (struct listening_map){.number = {5, 0, 2}, .is_retired = {[3] = true}};
     plan_fini(&w->plan);
     begin(w, 1);
+    assert_limit(&intake->listeners[5], 70, 71);
     assert_limit(&intake->listeners[0], 0, 0);
-    assert_limit(&intake->listeners[1], 3, 4); /* not there any more */
-    assert_limit(&intake->listeners[2], 70, 71);
-    assert_limit(&intake->listeners[3], 72, 0);
-    assert_limit(&intake->listeners[4], 9, 10);
+    assert_limit(&intake->listeners[2], 72, 0);
+    for (size_t i = 0; i < INTAKE_LISTENERS; i++)
+        assert_int_equal(intake->listeners[i].is_retired, i == 3);
 }
 
 static void test_client_addresses(void **state)
@@ -473,7 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_clients),
         TEST(test_listeners),
-        TEST(test_listeners_of_the_start_and_limits_of_now),
+        TEST(test_listeners_by_their_numbers),
         TEST(test_client_addresses),
         TEST(test_applications),
         TEST(test_a_route),

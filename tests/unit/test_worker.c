@@ -11,6 +11,7 @@
 #include "address.h"
 #include "base/timers.h"
 #include "certificate.h"
+#include "front/udp.h"
 #include "../support/settings.h"
 #include "relay.h"
 #include "worker.h"
@@ -20,10 +21,11 @@ enum { MAX_WORKERS = 2 };
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int counted, ended, forwarded, configured, released;
+    int counted, ended, forwarded, configured, released, listening, idle;
     unsigned forwarded_to;
     bool refuse;
     struct worker *workers[MAX_WORKERS];
+    struct packet_address addresses[MAX_WORKERS];
     struct certificate *certificate;
     struct worker_settings settings, other_settings;
     const struct worker_settings *released_last;
@@ -89,10 +91,27 @@ static void released(void *user, unsigned index, const struct worker_settings *s
     note(&world.released);
 }
 
+static void listening(void *user, unsigned index)
+{
+    (void)user;
+    (void)index;
+    note(&world.listening);
+}
+
+static void idle(void *user, unsigned index, unsigned listener)
+{
+    (void)user;
+    (void)index;
+    assert_int_equal(listener, 3);
+    note(&world.idle);
+}
+
 static const struct worker_ops ops = {.counted = counted,
                                       .forward = forward,
                                       .configured = configured,
                                       .released = released,
+                                      .listening = listening,
+                                      .idle = idle,
                                       .ended = ended};
 
 static const char *const nowhere = "unix:/nonexistent";
@@ -106,19 +125,28 @@ static const struct relay_route relayed = {.stream_window = 1 << 18,
                                            .datagram_queue = 10};
 static const struct admission_route route = {.name = "default", .relay = &relayed};
 
-static struct worker_config config_of(unsigned index)
+static struct worker_sockets_wanted bound(unsigned id, struct packet_address *to)
 {
     char error[256];
+    struct udp_binding binding = {.kernel_buffer = 0};
+
+    assert_int_equal(address_resolve("127.0.0.1:0", &binding.address, 1, error, sizeof(error)), 1);
+    int fd = udp_bind(&binding, to, error, sizeof(error));
+    assert_true(fd >= 0);
+    return (struct worker_sockets_wanted){.count = 1, .at = {{.id = id, .fd = fd}}};
+}
+
+static struct worker_config config_of(unsigned index)
+{
     struct worker_config c = {
         .index = index,
         .count = MAX_WORKERS,
         .log = world.log,
-        .listen_count = 1,
         .endpoint = {.server_id = 0x12, .generation = 7},
         .settings = &world.settings,
     };
 
-    assert_int_equal(address_resolve("127.0.0.1:0", &c.listen[0], 1, error, sizeof(error)), 1);
+    c.sockets = bound(index + 1, &world.addresses[index]);
     return c;
 }
 
@@ -149,6 +177,7 @@ static int setup(void **state)
 
     (void)state;
     world.counted = world.ended = world.forwarded = world.configured = world.released = 0;
+    world.listening = world.idle = 0;
     world.refuse = false;
     log_init(&world.log, STDERR_FILENO, LOG_OFF);
     const struct certificate_source automatic = {.cert_file = NULL};
@@ -182,10 +211,9 @@ static void end_all(void)
 }
 
 /* A packet with a short header, whose connection id names this worker. */
-static void send_stray(unsigned to, uint8_t names_worker)
+static void send_stray(const struct packet_address *address, uint8_t names_worker)
 {
     uint8_t packet[64] = {0x40, ENDPOINT_CID_LEN - 1, 0, 0x12, 7, names_worker, 1, 2, 3};
-    const struct packet_address *address = worker_address(world.workers[to], 0);
     int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
     assert_int_equal(sendto(fd, packet, sizeof(packet), 0, &address->sa.any, address->len),
@@ -213,7 +241,7 @@ static void test_drains_at_once_without_sessions(void **state)
 static void test_passes_packets_on(void **state)
 {
     (void)state;
-    send_stray(0, 1);
+    send_stray(&world.addresses[0], 1);
     wait_for(&world.forwarded, 1);
     assert_int_equal(world.forwarded_to, 1);
     end_all();
@@ -227,7 +255,7 @@ static void test_drops_what_the_other_has_no_room_for(void **state)
 {
     (void)state;
     world.refuse = true;
-    send_stray(0, 1);
+    send_stray(&world.addresses[0], 1);
     wait_for(&world.forwarded, 1);
     end_all();
     assert_int_equal(worker_stats(world.workers[0])->packets_dropped, 1);
@@ -256,6 +284,70 @@ static void test_takes_other_settings(void **state)
     assert_false(worker_configure(world.workers[0], &world.settings));
 }
 
+static bool can_be_bound(const struct packet_address *address)
+{
+    struct udp_binding binding = {.address = *address};
+    struct packet_address to;
+    char error[256];
+    int fd = udp_bind(&binding, &to, error, sizeof(error));
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static void test_takes_other_sockets(void **state)
+{
+    struct packet_address address;
+    struct worker_sockets_wanted wanted = bound(100, &address);
+
+    (void)state;
+    wanted.at[wanted.count++] = (struct worker_socket){.id = 1, .fd = -1};
+    send_stray(&address, 1); /* waits in the socket */
+    assert_true(worker_listen(world.workers[0], &wanted));
+    wait_for(&world.forwarded, 1);
+    wait_for(&world.listening, 1);
+    send_stray(&world.addresses[0], 1);
+    wait_for(&world.forwarded, 2);
+    wanted = (struct worker_sockets_wanted){.count = 1, .at = {{.id = 100, .fd = -1}}};
+    assert_false(can_be_bound(&world.addresses[0]));
+    assert_true(worker_listen(world.workers[0], &wanted));
+    wait_for(&world.listening, 2);
+    assert_true(can_be_bound(&world.addresses[0]));
+    send_stray(&address, 1);
+    wait_for(&world.forwarded, 3);
+    end_all();
+    assert_true(can_be_bound(&address));
+    wanted = bound(101, &address);
+    assert_false(worker_listen(world.workers[0], &wanted));
+    assert_int_equal(close(wanted.at[0].fd), 0); /* it is still ours */
+}
+
+static void test_closes_what_it_is_given_too_late(void **state)
+{
+    struct packet_address address;
+    struct worker_sockets_wanted wanted = bound(100, &address);
+
+    (void)state;
+    worker_close(world.workers[0]);
+    if (!worker_listen(world.workers[0], &wanted))
+        close(wanted.at[0].fd);
+    end_all();
+    assert_true(can_be_bound(&address));
+}
+
+static void test_tells_that_a_retired_listener_is_idle(void **state)
+{
+    (void)state;
+    world.other_settings = settings_of(&backend);
+    world.other_settings.intake.listeners[3].is_retired = true;
+    for (unsigned i = 0; i < MAX_WORKERS; i++)
+        assert_true(worker_configure(world.workers[i], &world.other_settings));
+    wait_for(&world.idle, MAX_WORKERS);
+    end_all();
+    assert_int_equal(world.idle, MAX_WORKERS); /* once each */
+}
+
 static void test_says_what_is_wrong(void **state)
 {
     struct worker_config c = config_of(0);
@@ -270,10 +362,7 @@ static void test_says_what_is_wrong(void **state)
     assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
     assert_string_equal(error, "backend app: an application's address is "
                                "unix:PATH or tcp:HOST:PORT");
-    c.settings = &world.settings;
-    assert_int_equal(address_resolve("192.0.2.1:1", &c.listen[0], 1, error, sizeof(error)), 1);
-    assert_null(worker_new(&c, &ops, NULL, error, sizeof(error)));
-    assert_non_null(strstr(error, "192.0.2.1"));
+    assert_true(can_be_bound(&world.addresses[0])); /* what was for the worker is closed, too */
     end_all();
 }
 
@@ -281,9 +370,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_counts_until_it_has_ended), TEST(test_drains_at_once_without_sessions),
-        TEST(test_passes_packets_on),         TEST(test_drops_what_the_other_has_no_room_for),
-        TEST(test_takes_other_settings),      TEST(test_says_what_is_wrong),
+        TEST(test_counts_until_it_has_ended),
+        TEST(test_drains_at_once_without_sessions),
+        TEST(test_passes_packets_on),
+        TEST(test_drops_what_the_other_has_no_room_for),
+        TEST(test_takes_other_settings),
+        TEST(test_says_what_is_wrong),
+        TEST(test_takes_other_sockets),
+        TEST(test_closes_what_it_is_given_too_late),
+        TEST(test_tells_that_a_retired_listener_is_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -151,14 +151,6 @@ def test_connections_of_a_listener_in_a_short_time(listeners):
     listeners.serves(listeners.connect())
 
 
-@limited("max_connections: 1")
-def test_a_listener_that_is_not_named_any_more_keeps_its_limit(listeners):
-    listeners.connect()
-    text = APP + "listeners: [{address: '127.0.0.2:0'}, {address: '127.0.0.3:0'}]\n"
-    listeners.world.reload(listeners.proxy, text)
-    listeners.refused("listener_connections")
-
-
 def test_connections_of_all(world):
     listeners = Listeners(world, "", arguments=("--max-connections", "3"))
     clients = [listeners.connect(), listeners.connect(listeners.other), listeners.connect()]

@@ -401,6 +401,7 @@ ELSEWHERE = {
     "too_many_connections": "tests/wire/test_limits.py",
     "listener_handshakes": "tests/wire/test_limits.py",
     "listener_connections": "tests/wire/test_limits.py",
+    "listener_removed": "tests/wire/test_reload_listeners.py",
     "listener_connection_rate": "tests/wire/test_limits.py",
     "route_session_rate": "tests/wire/test_limits.py",
     "client_connections": "tests/wire/test_clients.py",
