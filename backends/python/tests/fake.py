@@ -10,7 +10,7 @@ import msgpack
 
 import sluice
 
-WAIT = 20  # seconds until a test that hangs fails; nothing is measured by it
+WAIT = 60  # seconds until a test that hangs fails; nothing is measured by it
 
 
 def scope(**changes):
