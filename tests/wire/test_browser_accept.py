@@ -109,7 +109,7 @@ def test_accept_first_bytes_and_close_in_one_go(browser, world):
     """What the application writes in one piece arrives in the page as exactly that. Browsers throw
     away what the page has not read when a close arrives, so the close says after_delivery."""
     _, proxy = world.start(all_at_once(after_delivery=True))
-    result = browser.run(GO, timeout=20 + 2 * REPEAT, **proxy.at("/go"), count=REPEAT)
+    result = browser.run(GO, timeout=40 + 2 * REPEAT, **proxy.at("/go"), count=REPEAT)
     assert result == [[None, {"value": f"first bytes {i}"},
                        {"code": 300 + i, "reason": f"number {i}"}] for i in range(REPEAT)]
 
@@ -117,7 +117,7 @@ def test_accept_first_bytes_and_close_in_one_go(browser, world):
 def test_accept_and_close_in_one_go(browser, world):
     """Without after_delivery the bytes may be lost, but neither the session nor its end."""
     _, proxy = world.start(all_at_once())
-    result = browser.run(GO, timeout=20 + 2 * REPEAT, **proxy.at("/go"), count=REPEAT)
+    result = browser.run(GO, timeout=40 + 2 * REPEAT, **proxy.at("/go"), count=REPEAT)
     assert [[ready, ending] for ready, _, ending in result] == [
         [None, {"code": 300 + i, "reason": f"number {i}"}] for i in range(REPEAT)]
 

@@ -290,7 +290,7 @@ def test_closes_of_the_page_in_a_row_lose_nothing(browser, world):
           session.close({ closeCode: 2000 + i, reason: 'number ' + i });
           await session.closed;
         }
-    """, timeout=20 + 2 * REPEAT, **proxy.at("/"), count=count)
+    """, timeout=40 + 2 * REPEAT, **proxy.at("/"), count=count)
     endings = []
     for _ in range(count):
         session = app.session()

@@ -33,7 +33,7 @@ def demo(directory):
     process.address = address
     yield process
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(40) == 0
 
 
 def run(browser, world, demo, code, path="/", **args):

@@ -13,7 +13,7 @@ DEMO = os.path.join(BUILD, "backends", "c", "sluice-demo")
 HELPERS = """
     const $ = (id) => document.getElementById(id);
     const until = async (what, condition) => {
-      const end = performance.now() + 15000;
+      const end = performance.now() + 40000;
       while (!condition()) {
         if (performance.now() > end) {
           throw new Error('never: ' + what + '; log: ' + $('log').innerText.slice(0, 800));
@@ -41,7 +41,7 @@ def demo(directory):
     assert process.stdout.readline()
     yield f"unix:{path}"
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(40) == 0
 
 
 def visit(browser, proxy, script, **args):

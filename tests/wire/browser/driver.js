@@ -15,10 +15,13 @@ const puppeteer = require('puppeteer-core');
 
 const [kind, pageUrl, profile] = process.argv.slice(2);
 
+const START_MS = 120000; // the first time everything comes from the disk
+
 const launch = {
   chromium: {
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     headless: true,
+    timeout: START_MS,
     userDataDir: profile,
     // Puppeteer's own defaults turn features off that matter here; these are all of ours.
     ignoreDefaultArgs: true,
@@ -33,6 +36,7 @@ const launch = {
     browser: 'firefox',
     executablePath: process.env.FIREFOX || '/usr/bin/firefox-esr',
     headless: true,
+    timeout: START_MS,
     userDataDir: profile,
     extraPrefsFirefox: {
       'app.update.enabled': false,
@@ -77,10 +81,10 @@ async function run(browser, command) {
     const crashed = new Promise((_, reject) => page.on('error', reject));
     crashed.catch(() => {});
     page.on('pageerror', (e) => heard.push(`pageerror: ${e.message}`));
-    await page.goto(command.page || pageUrl, { waitUntil: 'load', timeout: 20000 });
+    await page.goto(command.page || pageUrl, { waitUntil: 'load', timeout: 60000 });
     const answer = await within(
       Promise.race([page.evaluate(evaluate, command.script, command.args || {}), crashed]),
-      command.timeout_ms || 20000);
+      command.timeout_ms);
     say({ id: command.id, ...JSON.parse(answer), console: heard });
   } catch (e) {
     say({ id: command.id, ok: false, error: String(e && e.stack || e), console: heard });

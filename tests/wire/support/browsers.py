@@ -79,7 +79,7 @@ class Browser:
         for box in list(self.waiting.values()):
             box.put({"ok": False, "error": "the browser driver ended: " + self._stderr()})
 
-    def start(self, script, timeout=20, page=None, **args):
+    def start(self, script, timeout=40, page=None, **args):
         """Begins a scenario; result() of what it returns waits for its end."""
         box = queue.Queue()
         number = next(self.ids)
@@ -91,7 +91,7 @@ class Browser:
         self.node.stdin.flush()
         return _Scenario(self, box, timeout)
 
-    def run(self, script, timeout=20, page=None, **args):
+    def run(self, script, timeout=40, page=None, **args):
         return self.start(script, timeout, page, **args).result()
 
     def stop(self):

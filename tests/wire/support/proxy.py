@@ -15,6 +15,7 @@ import time
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", ".."))
 BUILD = os.environ.get("SLUICE_BUILD", os.path.join(ROOT, "build"))
 BINARY = os.path.join(BUILD, "proxy", "sluice")
+TIMEOUT = 40  # seconds until what does not come is given up; nothing is measured by it
 WORKERS = int(os.environ.get("SLUICE_WORKERS", "1"))
 GAUGES = ("connections", "requests", "sessions", "streams", "links", "send_bytes", "receive_bytes",
           "datagrams")
@@ -37,7 +38,7 @@ def is_it(text, wanted):
 
 class _UnixHTTPConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=TIMEOUT)
         self.path = path
 
     def connect(self):
@@ -78,7 +79,7 @@ class Logged:
                        else line.get(key) == str(want) for key, want in fields.items())
         return [line for line in self.events[start:] if fits(line)]
 
-    def wait_log(self, event, has=None, timeout=10, start=0, **fields):
+    def wait_log(self, event, has=None, timeout=TIMEOUT, start=0, **fields):
         end = time.monotonic() + timeout
         with self.changed:
             while True:
@@ -90,7 +91,7 @@ class Logged:
                     raise AssertionError(f"no log line event={event} {fields}; log:\n" + self.log())
                 self.changed.wait(min(left, 0.2))
 
-    def wait_lines(self, count, event, timeout=20, **fields):
+    def wait_lines(self, count, event, timeout=TIMEOUT, **fields):
         """Until there are so many of them; no more."""
         end = time.monotonic() + timeout
         with self.changed:
@@ -100,7 +101,7 @@ class Logged:
                 self.changed.wait(min(left, 0.2))
         assert len(self.find(event, **fields)) == count
 
-    def wait_line(self, pattern, timeout=10):
+    def wait_line(self, pattern, timeout=TIMEOUT):
         """Like wait_log, for lines that are not a log's."""
         end = time.monotonic() + timeout
         with self.changed:
@@ -112,7 +113,7 @@ class Logged:
 
     def learn_address(self):
         """Waits until sluice listens; url() and at() need it."""
-        listening = self.wait_log("listening", has="port", timeout=30)
+        listening = self.wait_log("listening", has="port")
         self.host = listening["address"].strip("[]")
         self.port = int(listening["port"])
         self.hash = self.wait_log("certificate", has="hash")["hash"]
@@ -145,7 +146,7 @@ class Logged:
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
 
-    def join(self, timeout=30):
+    def join(self, timeout=TIMEOUT):
         """Waits for the end after terminate(): exit code 0 and nothing leaked."""
         try:
             code = self.process.wait(timeout)
@@ -154,7 +155,7 @@ class Logged:
             self.process.wait()
             raise AssertionError("sluice did not end within "
                                  f"{timeout} s of SIGTERM\n{self.log()}") from None
-        self.reader.join(10)
+        self.reader.join(TIMEOUT)
         assert code == 0, f"exit code {code}\n{self.log()}"
         leaks = [line for line in self.events if line["event"] == "leak"]
         assert not leaks, leaks
@@ -202,7 +203,7 @@ class Proxy(Logged):
         if self.admin.startswith("unix:"):
             connection = _UnixHTTPConnection(self.admin_path)
         else:
-            connection = http.client.HTTPConnection("localhost", self.admin_port, timeout=10)
+            connection = http.client.HTTPConnection("localhost", self.admin_port, timeout=TIMEOUT)
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
@@ -227,7 +228,7 @@ class Proxy(Logged):
         stats = self.stats()
         return {name: stats[name] for name in GAUGES}
 
-    def wait_stats(self, condition, timeout=20):
+    def wait_stats(self, condition, timeout=TIMEOUT):
         """Until condition(stats) holds; returns them."""
         end = time.monotonic() + timeout
         while True:
@@ -237,7 +238,7 @@ class Proxy(Logged):
             assert time.monotonic() < end, f"still {stats}\n{self.log()}"
             time.sleep(0.02)
 
-    def wait_idle(self, timeout=20, but=()):
+    def wait_idle(self, timeout=TIMEOUT, but=()):
         """Until everything that lives is gone; names in `but` may stay (a browser's connection)."""
         self.wait_stats(lambda s: not any(s[g] for g in GAUGES if g not in but), timeout)
 

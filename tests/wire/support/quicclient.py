@@ -18,7 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.packet import QuicProtocolVersion
 
-TIMEOUT = 15
+TIMEOUT = 40
 PATIENCE = 10.0  # initial_rtt of a client that does not ask twice because an answer is late
 
 CAPSULE_CLOSE = 0x2843

@@ -12,7 +12,7 @@ import threading
 
 import msgpack
 
-TIMEOUT = 20
+TIMEOUT = 40
 
 
 class Ended(Exception):

@@ -12,7 +12,7 @@ import threading
 
 from .proxy import BUILD, ROOT
 
-TIMEOUT = 15
+TIMEOUT = 40
 SANITIZED = "asan" in BUILD or "tsan" in BUILD  # resident memory then means nothing
 MIB = 1 << 20
 STILL = 5  # looks at the statistics that must be the same
