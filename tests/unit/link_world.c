@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,21 @@ size_t world_descriptors(void)
         count++;
     closedir(d);
     return count;
+}
+
+int world_next_descriptor(void)
+{
+    int next = dup(STDERR_FILENO);
+    assert_true(next >= 0);
+    close(next);
+    return next;
+}
+
+void world_await_reset(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = 0};
+    assert_int_equal(poll(&wait, 1, WATCHDOG_S * 1000), 1);
+    assert_true(wait.revents & POLLERR);
 }
 
 /* --- the application's end --- */

@@ -60,6 +60,10 @@ void world_step(struct world *w);
 
 /* That this process has open. */
 size_t world_descriptors(void);
+/* What the next socket will be. */
+int world_next_descriptor(void);
+/* Until the kernel has heard of a reset for this socket, which nobody is told meanwhile. */
+void world_await_reset(int fd);
 
 /* Runs the loop until the condition holds. */
 #define until(w, condition)                                                                        \

@@ -386,9 +386,7 @@ static void an_error_of_the_past_costs_no_datagram(void **state)
     struct scene *s = *state;
     uint8_t got[8];
     bind_service(s, false);
-    int next = dup(s->service); /* what the next descriptor will be: the dgram's */
-    struct pollfd wait = {.fd = next, .events = 0};
-    close(next);
+    struct pollfd wait = {.fd = world_next_descriptor(), .events = 0};
     meet(s);
     close_service(s);
     dgram_send(s->dgram, "lost", 4);

@@ -175,12 +175,14 @@ static void a_reset_before_we_know_of_the_connection_is_no_refusal(void **state)
     char address[64];
     snprintf(address, sizeof address, "tcp:127.0.0.1:%u", port);
     use_address(w, address);
+    int fd = world_next_descriptor();
     w->link = world_open(w, &world_ops, w);
     turn_end(&w->turn); /* it has begun */
     int app = accept(listener, NULL, NULL);
     struct linger reset = {1, 0};
     setsockopt(app, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
     close(app);
+    world_await_reset(fd);
     until(w, w->opened || w->closed);
     assert_int_equal(w->opened, 0);
     assert_int_equal(w->end.fault, FAULT_BACKEND_LOST);

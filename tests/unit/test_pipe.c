@@ -133,10 +133,12 @@ static void a_reset_before_the_preface_is_a_loss(void **state)
     struct scene *s = *state;
     service_listens_tcp(s, 1);
     send_most = 0;
+    int fd = world_next_descriptor();
     scene_open(s, "preface", 7);
     until(s->w, sends > 0);
     service_accepts(s);
     service_resets(s);
+    world_await_reset(fd);
     send_most = SIZE_MAX;
     until(s->w, s->failed || s->opened);
     assert_int_equal(s->opened, 0);
