@@ -196,6 +196,11 @@ class RawClient(Client):
                  else self.quic._remote_max_streams_bidi)
         return self.quic.get_next_available_stream_id(unidirectional) // 4 < limit
 
+    def wait_sent(self, stream):
+        """Until all of a stream has left: a reset takes what has not with it, and nobody counts that."""
+        sender = self.quic._streams[stream.stream_id].sender  # pylint: disable=protected-access
+        self.wait(lambda: sender.highest_offset == sender._buffer_stop)
+
     def hello(self, settings=WEBTRANSPORT_SETTINGS):
         """Control stream with SETTINGS; no QPACK streams, which are optional."""
         return self.raw_stream(bytes([CONTROL]) + settings_frame(settings), unidirectional=True)
