@@ -486,12 +486,12 @@ def test_a_flood_of_refusals_is_counted_and_not_written(world):
         stream = client.connect()
         assert stream.wait_status() == 421
     assert proxy.stats()["host"] == 60
+    client.close()
+    proxy.wait_idle()
+    proxy.stop()  # all of the log is there
     written = proxy.find("session.refused", fault="host")
     told = len(written) + sum(int(line.get("left_out", 0)) for line in written)
     assert len(written) < 60
-    client.close()
-    proxy.wait_idle()
-    proxy.stop()
     rest = sum(int(line["count"]) for line in proxy.find("left_out", fault="host"))
     assert told + rest == 60
 
