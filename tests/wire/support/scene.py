@@ -66,10 +66,12 @@ class Scene:
 
     def connect(self, hello=True, **options):
         """A connection of the test's own, closed after the test."""
-        client = RawClient(self.proxy.port, **options)
+        client = RawClient(self.proxy.port, wait=False, **options)
         self.clients.append(client)
-        if hello:
+        if hello:  # goes out with the end of the handshake, however short --settings-timeout is
             client.hello()
+        client.wait_connected()
+        if hello:
             client.settle()
         return client
 
