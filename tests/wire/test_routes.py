@@ -172,7 +172,7 @@ app_stream_window: 32KiB
 app_session_window: 96KiB
 max_pending_streams: 5
 routes:
-  - {path: /quick, backend: app, accept_timeout: 50ms, app_stream_window: 16KiB,
+  - {path: /quick, backend: app, accept_timeout: 500ms, app_stream_window: 16KiB,
      app_session_window: 64KiB, max_pending_streams: 7}
   - {backend: app}
 """)
