@@ -441,6 +441,24 @@ static bool bound_to(int fd, struct packet_address *to)
            packet_address_set(to, (struct sockaddr *)&name, len);
 }
 
+/* What is wrong, or NULL. Where the choice of a port is its own, Linux gives a socket that may
+ * share one a port that somebody else of the same user shares already, who then has half of the
+ * packets. So it may once it has its port. */
+static const char *bind_socket(int fd, const struct udp_binding *binding)
+{
+    const struct packet_address *a = &binding->address;
+    bool has_port = (a->sa.any.sa_family == AF_INET ? a->sa.v4.sin_port : a->sa.v6.sin6_port) != 0;
+
+    set_options(fd, binding);
+    if (binding->reuse_port && has_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+        return "cannot be shared by several sockets";
+    if (bind(fd, &a->sa.any, a->len) != 0)
+        return "cannot be listened on";
+    if (binding->reuse_port && !has_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+        return "cannot be shared by several sockets";
+    return NULL;
+}
+
 int udp_bind(const struct udp_binding *binding, struct packet_address *bound, char *error,
              size_t error_size)
 {
@@ -451,14 +469,11 @@ int udp_bind(const struct udp_binding *binding, struct packet_address *bound, ch
         tell_error(&address, "cannot make a socket", error, error_size);
         return -1;
     }
-    if (binding->reuse_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) {
-        tell_error(&address, "cannot be shared by several sockets", error, error_size);
-        close(fd);
-        return -1;
-    }
-    set_options(fd, binding);
-    if (bind(fd, &address.sa.any, address.len) != 0 || !bound_to(fd, bound)) {
-        tell_error(&address, "cannot be listened on", error, error_size);
+    const char *wrong = bind_socket(fd, binding);
+    if (!wrong && !bound_to(fd, bound))
+        wrong = "cannot be listened on";
+    if (wrong) {
+        tell_error(&address, wrong, error, error_size);
         close(fd);
         return -1;
     }

@@ -328,6 +328,27 @@ static void a_taken_port_is_told(void **state)
     assert_non_null(strstr(error, "in use"));
 }
 
+/* Of so many there would be two with one port, in two cases of three. */
+static void a_port_of_the_systems_choice_is_nobody_elses(void **state)
+{
+    enum { SOCKETS = 250 };
+    struct udp_binding binding = {.address = address_of("127.0.0.1", 0), .reuse_port = true};
+    struct packet_address bound;
+    bool taken[65536] = {false};
+    int fds[SOCKETS];
+    char error[256];
+    (void)state;
+
+    for (size_t i = 0; i < SOCKETS; i++) {
+        fds[i] = udp_bind(&binding, &bound, error, sizeof(error));
+        assert_true(fds[i] >= 0);
+        assert_false(taken[ntohs(bound.sa.v4.sin_port)]);
+        taken[ntohs(bound.sa.v4.sin_port)] = true;
+    }
+    for (size_t i = 0; i < SOCKETS; i++)
+        close(fds[i]);
+}
+
 /* The kernel finds the worker of long and short headers; others it spreads. */
 static void steering_follows_the_connection_id(void **state)
 {
@@ -380,6 +401,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(packets_from_port_0_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_port_of_the_systems_choice_is_nobody_elses, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_kernel_is_asked_for_its_buffer, setup, teardown),
         cmocka_unit_test_setup_teardown(steering_follows_the_connection_id, setup, teardown),
     };
