@@ -115,7 +115,7 @@ def test_who_stays_is_closed_in_time(world):
         disconnect = session.wait("webtransport.disconnect")
         assert (disconnect["by"], disconnect["code"]) == ("proxy", 0)
     proxy.join()
-    silent[0].settle()
+    silent[0].wait(lambda: silent[1].closed)
     assert silent[1].drained and silent[1].closed == (0, "the server is shutting down")
     for client, _, session in sessions:
         client.close()

@@ -244,6 +244,9 @@ class Client:
             self.quic.handle_timer(now=time.monotonic())
         while (event := self.quic.next_event()) is not None:
             self._handle(event)
+        # The event of that comes three probe timeouts later, which may be long: a test that has not moved
+        # packets for seconds has measured a round trip of seconds.
+        self.terminated = self.terminated or self.quic._close_event
         self._send()
 
     def wait(self, condition, timeout=TIMEOUT):
