@@ -6,7 +6,7 @@ from support.scene import ended, scene_with_options
 REFUSED = 2  # RFC 9000, section 20.1: CONNECTION_REFUSED
 EXCESSIVE_LOAD = 0x107
 
-scene, options = scene_with_options(workers=1)
+scene, options = scene_with_options(workers=1, close_timeout="1h")
 
 
 def refused(scene):

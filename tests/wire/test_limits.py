@@ -17,16 +17,18 @@ CONNECTION_REFUSED, FLOW_CONTROL_ERROR, STREAM_LIMIT_ERROR = 2, 3, 4  # RFC 9000
 WT_BUFFERED_STREAM_REJECTED = 0x3994BD84
 MIB = 1 << 20
 
-scene, options = scene_with_options(workers=1)
+scene, options = scene_with_options(workers=1, close_timeout="1h")
 
 
 class Listeners:
     """A proxy with two listeners, of which the first one has limits."""
 
-    def __init__(self, world, limits, **options):
+    def __init__(self, world, limits, arguments=()):
         self.world = world
         self.app = world.app()
-        self.proxy = world.configured(self.text(limits), workers=1, **options)
+        # Connections stay although their sessions have ended.
+        self.proxy = world.configured(self.text(limits), workers=1,
+                                      arguments=("--close-timeout", "1h", *arguments))
         self.clients = []
         other = re.compile(rf"^(?!{self.proxy.port}$)")
         self.other = int(self.proxy.wait_log("listening", has="port", port=other)["port"])

@@ -49,10 +49,13 @@ def ended(client, session):
 
 
 class Scene:
-    def __init__(self, *arguments, workers=None):
+    def __init__(self, *arguments, workers=None, close_timeout=None):
+        """close_timeout: how long a connection stays when its last session has ended."""
         self.directory = tempfile.mkdtemp(prefix="sluice-")
         self.app = RawApp(os.path.join(self.directory, "app.sock"))
         options = {} if workers is None else {"workers": workers}
+        if close_timeout:
+            arguments += ("--close-timeout", close_timeout)
         self.proxy = Proxy(self.directory, self.app.address, arguments=arguments, **options)
         self.clients = []
         self.sessions = []
