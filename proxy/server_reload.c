@@ -106,9 +106,9 @@ void server_files_changed(void *user)
                              "change"));
 }
 
-static void watch_certificates(struct server *s)
+/* Before they are read. */
+static void look_at_certificates(struct server *s, const struct config *config)
 {
-    const struct config *config = s->present->config;
     const char **paths = calloc(2 * config->certificate_count, sizeof(paths[0]));
     size_t count = 0;
 
@@ -121,12 +121,13 @@ static void watch_certificates(struct server *s)
         if (strcmp(from->cert, from->key) != 0)
             paths[count++] = from->key;
     }
-    watch_set(s->watch, paths, count);
+    watch_look(s->watch, paths, count);
     free(paths);
 }
 
 int server_make_certificate(struct server *s, char *error, size_t error_size)
 {
+    look_at_certificates(s, s->config);
     s->certificate = load_certificates(s->config, error, error_size);
     if (!s->certificate)
         return -1;
@@ -185,7 +186,7 @@ static void make_present(struct server *s, struct generation *g)
     s->log_now.level = (enum log_level)g->config->log_level;
     hostport_split(g->config->listeners[0].address, s->host, &ignored);
     s->port = address_port(listening_address(s->listening, listening_map(s->listening)->number[0]));
-    watch_certificates(s);
+    watch_keep(s->watch);
 }
 
 void server_begin_generation(struct server *s)
@@ -342,6 +343,7 @@ static struct generation *read_generation(struct server *s, char *error, size_t 
         return NULL;
     }
     struct generation *g = generation_new(s, config, config);
+    look_at_certificates(s, config);
     if (!plan_check(&g->plan, error, error_size) ||
         !reload_certificates(s, config, error, error_size)) {
         listening_cancel(s->listening);

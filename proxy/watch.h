@@ -4,6 +4,8 @@
  * Files are looked at every second, by their path: so a link that leads elsewhere now, a file put
  * in another's place and a file system that tells nobody are all seen. Several changes within a
  * second are told as one, so that a certificate and its key can be written one after the other.
+ *
+ * What changes while it is being read must not be missed: a first look is taken before.
  */
 #ifndef WATCH_H
 #define WATCH_H
@@ -14,8 +16,10 @@
 struct watch;
 
 struct watch *watch_new(uv_loop_t *loop, void (*changed)(void *user), void *user);
-/* Instead of those before. Paths are copied; NULL is none. */
-void watch_set(struct watch *w, const char *const *paths, size_t count);
+/* Looks at files that are about to be read. Paths are copied; NULL is none. */
+void watch_look(struct watch *w, const char *const *paths, size_t count);
+/* They have been read: from now on those of the last look are watched, instead of those before. */
+void watch_keep(struct watch *w);
 /* Its memory is freed later, from the loop. */
 void watch_close(struct watch *w);
 
