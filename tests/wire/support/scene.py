@@ -67,14 +67,15 @@ class Scene:
         assert self.asked.wait_response() == 200
         self.next_id = 0
 
-    def connect(self, hello=True, **options):
+    def connect(self, hello=True, wait=True, **options):
         """A connection of the test's own, closed after the test."""
         client = RawClient(self.proxy.port, wait=False, **options)
         self.clients.append(client)
         if hello:  # goes out with the end of the handshake, however short --settings-timeout is
             client.hello()
-        client.wait_connected()
-        if hello:
+        if wait:
+            client.wait_connected()
+        if hello and wait:
             client.settle()
         return client
 
