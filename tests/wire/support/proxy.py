@@ -243,8 +243,9 @@ class Proxy(Logged):
         self.wait_stats(lambda s: not any(s[g] for g in GAUGES if g not in but), timeout)
 
     def rss_kib(self):
+        """Without pages of files: how much of its libraries is there depends on the machine's cache."""
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
             for line in status:
-                if line.startswith("VmRSS:"):
+                if line.startswith("RssAnon:"):
                     return int(line.split()[1])
-        raise AssertionError("no VmRSS")
+        raise AssertionError("no RssAnon")
