@@ -12,6 +12,7 @@ from support.quicclient import Client
 from support.rawapp import RawApp
 from support.rawclient import RawClient
 
+IDLE = 600  # seconds
 ALONE = {"connections": 1, "requests": 1, "sessions": 1, "links": 1}
 
 
@@ -54,12 +55,14 @@ class Scene:
         self.directory = tempfile.mkdtemp(prefix="sluice-")
         self.app = RawApp(os.path.join(self.directory, "app.sock"))
         options = {} if workers is None else {"workers": workers}
+        if "--idle-timeout" not in arguments:  # the bystander is silent for as long as a test takes
+            arguments = ("--idle-timeout", f"{IDLE}s", *arguments)
         if close_timeout:
             arguments += ("--close-timeout", close_timeout)
         self.proxy = Proxy(self.directory, self.app.address, arguments=arguments, **options)
         self.clients = []
         self.sessions = []
-        self.client = Client(self.proxy.port)
+        self.client = Client(self.proxy.port, idle_timeout=IDLE)
         self.asked = self.client.session("/bystander")
         self.client.flush()
         self.session = self.app.session()
