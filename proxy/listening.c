@@ -16,7 +16,7 @@
 #include "front/steering.h"
 #include "front/udp.h"
 
-enum { ADDRESSES_PER_NAME = 8 };
+enum { ADDRESSES_PER_NAME = 8, PORTS_TRIED = 32 };
 
 enum state { FREE, OPEN, RETIRED, CLOSING };
 
@@ -89,13 +89,18 @@ static void close_group(struct listening *l, struct group *g)
     *g = l->groups[--l->group_count];
 }
 
+static void close_groups(struct listening *l, size_t number)
+{
+    for (size_t i = l->group_count; i-- > 0;)
+        if (l->groups[i].listener == number)
+            close_group(l, &l->groups[i]);
+}
+
 static void close_listener(struct listening *l, size_t number)
 {
     struct listener *of = &l->listeners[number];
 
-    for (size_t i = l->group_count; i-- > 0;)
-        if (l->groups[i].listener == number)
-            close_group(l, &l->groups[i]);
+    close_groups(l, number);
     free(of->text);
     *of = (struct listener){.state = FREE};
 }
@@ -147,38 +152,52 @@ static bool is_missing(int why)
     return why == EADDRNOTAVAIL || why == EAFNOSUPPORT;
 }
 
-/* At all its addresses that work; one suffices. Those of one name have the same port. */
+/* At all addresses that work; one suffices. Returns 0, or why not (an errno), with a sentence in
+ * error. Those of one name have the same port. */
+static int open_each(struct listening *l, uint8_t number, const struct packet_address *found,
+                     size_t count, char *error, size_t error_size)
+{
+    unsigned port = address_port(&found[0]);
+    int why = 0;
+
+    for (size_t i = 0; i < count && (!why || is_missing(why)); i++) {
+        struct packet_address address = found[i];
+        if (l->group_count == WORKER_MAX_ADDRESSES) {
+            snprintf(error, error_size, "more than %d addresses", WORKER_MAX_ADDRESSES);
+            return E2BIG;
+        }
+        address_set_port(&address, port);
+        if (try_to_bind(&address) < 0)
+            why = errno;
+        else if (open_group(l, number, &address, error, error_size))
+            port = address_port(listening_address(l, number));
+        else
+            return errno;
+    }
+    snprintf(error, error_size, "%s", strerror(why));
+    return listening_address(l, number) && is_missing(why) ? 0 : why;
+}
+
 static bool open_addresses(struct listening *l, uint8_t number, const char *text, char *error,
                            size_t error_size)
 {
     struct packet_address found[ADDRESSES_PER_NAME];
     size_t count = address_resolve(text, found, ADDRESSES_PER_NAME, error, error_size);
-    const struct packet_address *first = NULL;
-    int why = 0;
+    char reason[256];
+    int why;
 
     if (count == 0)
         return false;
-    for (size_t i = 0; i < count && (!why || is_missing(why)); i++) {
-        if (l->group_count == WORKER_MAX_ADDRESSES) {
-            snprintf(error, error_size, "cannot listen at %s (UDP): more than %d addresses", text,
-                     WORKER_MAX_ADDRESSES);
-            return false;
-        }
-        if (first && address_port(&found[i]) == 0)
-            address_set_port(&found[i], address_port(first));
-        if (try_to_bind(&found[i]) < 0) {
-            why = errno;
-            continue;
-        }
-        if (!open_group(l, number, &found[i], error, error_size))
-            return false;
-        if (!first)
-            first = listening_address(l, number);
+    for (int tried = 1; (why = open_each(l, number, found, count, reason, sizeof(reason)));
+         tried++) {
+        close_groups(l, number);
+        /* A port that is free at one address may be taken at the next. */
+        if (why != EADDRINUSE || address_port(&found[0]) != 0 || tried == PORTS_TRIED)
+            break;
     }
-    if (first && (!why || is_missing(why)))
-        return true;
-    snprintf(error, error_size, "cannot listen at %s (UDP): %s", text, strerror(why));
-    return false;
+    if (why)
+        snprintf(error, error_size, "cannot listen at %s (UDP): %s", text, reason);
+    return why == 0;
 }
 
 /* --- from one configuration to the next --- */

@@ -473,8 +473,10 @@ int udp_bind(const struct udp_binding *binding, struct packet_address *bound, ch
     if (!wrong && !bound_to(fd, bound))
         wrong = "cannot be listened on";
     if (wrong) {
+        int why = errno;
         tell_error(&address, wrong, error, error_size);
         close(fd);
+        errno = why;
         return -1;
     }
     return fd;

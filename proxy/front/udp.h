@@ -41,7 +41,7 @@ struct udp_ops {
 
 /* Makes a socket and binds it; packets wait in the kernel until somebody reads. Returns it, with
  * where it is bound (the port that was taken) in bound, or -1 with a sentence in error that names
- * the address and says what is wrong. */
+ * the address and says what is wrong, of which errno is the number. */
 int udp_bind(const struct udp_binding *binding, struct packet_address *bound, char *error,
              size_t error_size);
 /* Takes over a bound socket, also if it fails; does not read yet. Returns NULL with a sentence in

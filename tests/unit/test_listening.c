@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -264,6 +265,40 @@ static void a_worker_that_has_ended_takes_nothing(void **state)
     assert_true(is_free(port));
 }
 
+/* localhost has two addresses, and what is free at one may be taken at the other. */
+static void a_port_is_chosen_that_all_addresses_have(void **state)
+{
+    enum { OCCUPIED = 2000, TRIES = 60 };
+    static int occupied[OCCUPIED];
+    struct udp_binding binding = {.kernel_buffer = 0};
+    struct packet_address bound;
+    struct rlimit limit;
+    char error[256];
+
+    (void)state;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_int_equal(address_resolve("[::1]:0", &binding.address, 1, error, sizeof(error)), 1);
+    for (size_t i = 0; i < OCCUPIED; i++) {
+        occupied[i] = udp_bind(&binding, &bound, error, sizeof(error));
+        if (occupied[i] < 0) {
+            print_message("no IPv6, or too few files: %s\n", error);
+            skip();
+        }
+    }
+    for (size_t i = 0; i < TRIES; i++) {
+        struct listening *l = begin();
+        change(l, (const char *[]){"localhost:0", NULL});
+        assert_int_equal(give(l), 2);
+        assert_int_equal(port_of(taken[0].at[0].fd), port_of(taken[0].at[1].fd));
+        close_taken();
+        listening_free(l);
+    }
+    for (size_t i = 0; i < OCCUPIED; i++)
+        close(occupied[i]);
+}
+
 /* Removed ones that are not closed yet take room; there is a limit, and it is told. */
 static void too_many_are_refused(void **state)
 {
@@ -298,6 +333,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_opened_changes_nothing),
         cmocka_unit_test(what_is_given_up_is_closed),
         cmocka_unit_test(a_worker_that_has_ended_takes_nothing),
+        cmocka_unit_test(a_port_is_chosen_that_all_addresses_have),
         cmocka_unit_test(too_many_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
