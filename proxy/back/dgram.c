@@ -15,9 +15,10 @@
 
 #include "back/dial.h"
 #include "base/stats.h"
+#include "base/timers.h"
 #include "base/turn.h"
 
-enum { BATCHES_A_TURN = 8 }; /* more is the next turn's, so that others have theirs */
+enum { TURN_MAX = 8 * DGRAM_BATCH }; /* more is the next turn's, so that others have theirs */
 /* What the kernel takes apart at once (UDP_MAX_SEGMENTS, and the length of a UDP datagram). */
 enum { JOINED_MAX = 64, JOINED_BYTES_MAX = 65000 };
 
@@ -30,6 +31,9 @@ struct dgram {
     int error;      /* was met while sending, and is told with the flush */
     bool is_simple; /* the kernel does not join its datagrams */
     bool closed;
+    unsigned soon;     /* so many readings in a row came soon after the one before */
+    uint64_t read_ns;  /* when it was read last */
+    struct timer rest; /* set: it is not watched until then */
     struct turn_flush flush;
 };
 
@@ -49,8 +53,8 @@ static void tell_error(struct dgram *d, int error)
     d->ops->failed(d->user, error);
 }
 
-/* Returns false when that was all, for this turn or because it was closed meanwhile. */
-static bool read_batch(struct dgram *d)
+/* Returns how many came: less than a batch were all that there are. */
+static unsigned read_batch(struct dgram *d)
 {
     struct mmsghdr messages[DGRAM_BATCH] = {0};
     struct iovec parts[DGRAM_BATCH];
@@ -64,7 +68,18 @@ static bool read_batch(struct dgram *d)
         tell_error(d, errno);
     for (int i = 0; i < n && !d->closed; i++)
         d->ops->received(d->user, parts[i].iov_base, messages[i].msg_len);
-    return n == DGRAM_BATCH && !d->closed;
+    return n > 0 ? (unsigned)n : 0;
+}
+
+/* Returns how many came; TURN_MAX if there may be more. It may be closed then. */
+static unsigned read_turn(struct dgram *d)
+{
+    unsigned total = 0, n = DGRAM_BATCH;
+    while (n == DGRAM_BATCH && total < TURN_MAX && !d->closed) {
+        n = read_batch(d);
+        total += n;
+    }
+    return total;
 }
 
 static void ready(uv_poll_t *handle, int status, int events);
@@ -76,14 +91,51 @@ static void watch(struct dgram *d)
     (void)failed;
 }
 
+/* A service that answers one by one would wake us for each, and cost a packet's way through the
+ * kernel and the loop each time. Where they come as fast as that, the socket is left alone for a
+ * moment and then read without being asked, as long as that brings several at once. */
+static bool come_fast(struct dgram *d, unsigned count)
+{
+    uint64_t now = timers_now(d->shared->env->timers);
+    bool is_soon = now - d->read_ns < DGRAM_REST_NS && count > 0 && count < TURN_MAX;
+    d->read_ns = now;
+    d->soon = is_soon ? d->soon + 1 : 0;
+    return d->soon >= DGRAM_SOON;
+}
+
+static void rest(struct dgram *d)
+{
+    struct timers *timers = d->shared->env->timers;
+    timer_set(timers, &d->rest, timers_now(timers) + DGRAM_REST_NS);
+}
+
+static void rest_is_over(void *owner)
+{
+    struct dgram *d = owner;
+    unsigned count = read_turn(d);
+    if (d->closed)
+        return;
+    if (count > 1 && count < TURN_MAX) {
+        rest(d);
+        return;
+    }
+    d->soon = 0;
+    watch(d);
+}
+
 static void ready(uv_poll_t *handle, int status, int events)
 {
     struct dgram *d = handle->data;
     (void)events;
-    for (int i = 0; i < BATCHES_A_TURN && read_batch(d);)
-        i++;
-    if (status < 0 && !d->closed) /* libuv stops at errors, which have been read now */
+    unsigned count = read_turn(d);
+    if (d->closed)
+        return;
+    if (come_fast(d, count)) {
+        uv_poll_stop(&d->poll);
+        rest(d);
+    } else if (status < 0) { /* libuv stops at errors, which have been read now */
         watch(d);
+    }
 }
 
 /* --- out --- */
@@ -244,6 +296,7 @@ struct dgram *dgram_open(struct dgram_shared *shared, const struct dial_target *
     d->poll.data = d;
     d->fd = fd;
     turn_flush_init(&d->flush, TURN_BACK, flush, d);
+    timer_init(&d->rest, rest_is_over, d);
     shared->dgrams++;
     shared->env->stats->links++;
     watch(d);
@@ -257,6 +310,7 @@ void dgram_close(struct dgram *d)
         send_staged(d->shared);
     d->closed = true;
     turn_untouch(d->shared->env->turn, &d->flush);
+    timer_stop(d->shared->env->timers, &d->rest);
     d->shared->dgrams--;
     d->shared->env->stats->links--;
     /* libuv has a last word with epoll about it; another thread may have the number by then. */

@@ -18,12 +18,17 @@
 #include <uv.h>
 
 #include "base/env.h"
+#include "base/timers.h"
 
 struct dgram;
 struct dial_target;
 
 #define DGRAM_MAX   65536 /* bytes of one; UDP has none that are larger */
 #define DGRAM_BATCH 8     /* are read with one system call */
+
+/* After so many readings in a row that were less apart than this, one waits for so long. */
+#define DGRAM_SOON    4
+#define DGRAM_REST_NS (50 * NS_PER_US)
 
 /* Those that are given to one socket in a row: all of one size, but the last may be smaller. */
 struct dgram_stage {

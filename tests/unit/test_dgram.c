@@ -300,6 +300,95 @@ static void many_come_in_order_and_over_several_turns(void **state)
     assert_in_range(most, 1, 64);
 }
 
+/* So often and so soon after each other that the socket rests. The clock stands nearly still. */
+static void come_fast(struct scene *s)
+{
+    s->w->now += DGRAM_REST_NS; /* the first of them is not soon */
+    for (size_t i = 0; i <= DGRAM_SOON; i++) {
+        uint32_t number = (uint32_t)s->received;
+        service_says(s, &number, sizeof number);
+        until(s->w, s->received == number + 1);
+    }
+}
+
+static void a_while_later(struct scene *s)
+{
+    s->w->now += DGRAM_REST_NS;
+    world_step(s->w);
+}
+
+#define until_later(s, condition)                                                                  \
+    until((s)->w, (condition) || ((s)->w->now += DGRAM_REST_NS, false))
+
+static void those_that_come_fast_are_read_together(void **state)
+{
+    struct scene *s = *state;
+    uint8_t got[8];
+    bind_service(s, false);
+    meet(s);
+    come_fast(s);
+    for (size_t round = 0; round < 3; round++) {
+        uint32_t before = (uint32_t)s->received;
+        for (uint32_t i = 0; i < 5; i++) {
+            uint32_t number = before + i;
+            service_says(s, &number, sizeof number);
+            world_step(s->w);
+        }
+        assert_int_equal(s->received, before); /* nobody looks */
+        dgram_send(s->dgram, "x", 1);          /* which does not wait */
+        assert_int_equal(service_hears(s, got, sizeof got), 1);
+        until_later(s, s->received == before + 5);
+        a_while_later(s);
+        a_while_later(s); /* nothing: then it is watched again */
+        come_fast(s);
+    }
+    assert_true(s->in_order);
+}
+
+/* Each by itself, however many: an answer to what was just asked is not kept waiting. */
+static void those_that_come_slowly_are_read_at_once(void **state)
+{
+    struct scene *s = *state;
+    bind_service(s, false);
+    meet(s);
+    for (uint32_t number = 0; number < 20; number++) {
+        s->w->now += DGRAM_REST_NS;
+        service_says(s, &number, sizeof number);
+        until(s->w, s->received == number + 1);
+    }
+    assert_true(s->in_order);
+}
+
+static void one_that_rests_is_told_of_errors_and_may_be_closed(void **state)
+{
+    struct scene *s = *state;
+    size_t before = world_descriptors();
+    bind_service(s, false);
+    meet(s);
+    come_fast(s);
+    dgram_close(s->dgram);
+    s->dgram = NULL;
+    a_while_later(s);
+    s->received = 0;
+    meet(s);
+    come_fast(s);
+    service_says(s, "x", 1);
+    service_says(s, "x", 1);
+    s->close_after = s->received + 1;
+    until_later(s, !s->dgram); /* from within that reading */
+    s->received = s->close_after = 0;
+    meet(s);
+    come_fast(s);
+    close_service(s);
+    dgram_send(s->dgram, "x", 1);
+    until_later(s, s->failed);
+    assert_int_equal(s->error, ECONNREFUSED);
+    dgram_close(s->dgram);
+    s->dgram = NULL;
+    world_step(s->w);
+    assert_int_equal(world_descriptors(), before);
+}
+
 static void a_silent_service_is_told_and_may_come_back(void **state)
 {
     struct scene *s = *state;
@@ -458,6 +547,9 @@ int main(void)
         in_scene(only_the_service_is_heard),
         in_scene(the_largest_goes_and_more_does_not),
         in_scene(many_come_in_order_and_over_several_turns),
+        in_scene(those_that_come_fast_are_read_together),
+        in_scene(those_that_come_slowly_are_read_at_once),
+        in_scene(one_that_rests_is_told_of_errors_and_may_be_closed),
         in_scene(a_silent_service_is_told_and_may_come_back),
         in_scene(one_that_was_too_large_for_the_path_is_no_error),
         in_scene(an_error_of_the_past_costs_no_datagram),
