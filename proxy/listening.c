@@ -178,6 +178,15 @@ static int open_each(struct listening *l, uint8_t number, const struct packet_ad
     return listening_address(l, number) && is_missing(why) ? 0 : why;
 }
 
+/* The listener of ours that is in the way, or NULL. */
+static const char *holder_of(const struct listening *l, unsigned port)
+{
+    for (size_t i = 0; i < l->group_count; i++)
+        if (address_port(&l->groups[i].address) == port)
+            return l->listeners[l->groups[i].listener].text;
+    return NULL;
+}
+
 static bool open_addresses(struct listening *l, uint8_t number, const char *text, char *error,
                            size_t error_size)
 {
@@ -195,9 +204,13 @@ static bool open_addresses(struct listening *l, uint8_t number, const char *text
         if (why != EADDRINUSE || address_port(&found[0]) != 0 || tried == PORTS_TRIED)
             break;
     }
-    if (why)
-        snprintf(error, error_size, "cannot listen at %s (UDP): %s", text, reason);
-    return why == 0;
+    if (why == 0)
+        return true;
+    const char *holder = why == EADDRINUSE ? holder_of(l, address_port(&found[0])) : NULL;
+    snprintf(error, error_size, "cannot listen at %s (UDP): %s%s%s%s", text, reason,
+             holder ? ", by the listener " : "", holder ? holder : "",
+             holder ? ", which is open until its last client has left" : "");
+    return false;
 }
 
 /* --- from one configuration to the next --- */

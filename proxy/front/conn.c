@@ -580,7 +580,7 @@ void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text)
 
 size_t conn_hub_count_of(const struct conn_hub *hub, unsigned listener)
 {
-    return hub->intake.listeners[listener].connections;
+    return hub->intake.listeners[listener].connections + hub->closing_of[listener];
 }
 
 size_t conn_hub_count(const struct conn_hub *hub)

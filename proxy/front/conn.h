@@ -136,7 +136,8 @@ void conn_hub_configure(struct conn_hub *hub, const struct conn_config *config);
 /* Closes every connection with this HTTP/3 code. */
 void conn_hub_close_all(struct conn_hub *hub, uint64_t code, const char *text);
 size_t conn_hub_count(const struct conn_hub *hub);
-/* Those that came in by a listener of this number, udp.h. */
+/* Those that came in by a listener of this number (udp.h), and those of them whose end may have to
+ * be told again. */
 size_t conn_hub_count_of(const struct conn_hub *hub, unsigned listener);
 
 /* Client: begins a handshake. server_name for SNI and verification. NULL if the local system

@@ -20,6 +20,7 @@ struct conn_closing {
     LIST_ENTRY(conn_closing) entry;
     struct endpoint_peer peer;
     struct timer timer;
+    uint8_t listener; /* by which the connection had come in */
     struct packet_address local, remote;
     uint64_t received;
     size_t len;
@@ -32,6 +33,7 @@ static void closing_free(void *owner)
     endpoint_forget(closing->hub->endpoint, &closing->peer);
     timer_stop(closing->hub->env->timers, &closing->timer);
     LIST_REMOVE(closing, entry);
+    closing->hub->closing_of[closing->listener]--;
     free(closing);
 }
 
@@ -60,6 +62,8 @@ void conn_closing_new(struct conn *c, const uint8_t *packet, size_t len,
     if (!closing)
         abort();
     closing->hub = c->hub;
+    closing->listener = c->listener;
+    c->hub->closing_of[c->listener]++;
     closing->local = *local;
     closing->remote = *remote;
     closing->len = len;

@@ -135,6 +135,7 @@ struct conn_hub {
     uint64_t refused[CONN_REFUSED_REMEMBERED];
     size_t refused_next;
     struct conn_closing_list closing;
+    size_t closing_of[INTAKE_LISTENERS];
     /* of the packet being read; grows with need */
     struct conn_note *notes;
     size_t note_count, note_room;

@@ -138,7 +138,8 @@ void h3_host_stop(struct h3_host *host);
 void h3_host_configure(struct h3_host *host, const struct h3_config *config);
 void h3_host_close_all(struct h3_host *host);
 size_t h3_host_count(const struct h3_host *host);
-/* Those that came in by a listener of this number, udp.h. */
+/* Those that came in by a listener of this number (udp.h), and those of them whose end may have to
+ * be told again. */
 size_t h3_host_count_of(const struct h3_host *host, unsigned listener);
 void h3_host_free(struct h3_host *host);
 

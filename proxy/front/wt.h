@@ -141,7 +141,8 @@ void wt_host_drain(struct wt_host *h);
 void wt_host_close_all(struct wt_host *h);
 /* Connections alive; wt_host_free needs 0. */
 size_t wt_host_connections(const struct wt_host *h);
-/* Those that came in by a listener of this number, udp.h. */
+/* Those that came in by a listener of this number (udp.h), and those of them whose end may have to
+ * be told again. */
 size_t wt_host_connections_of(const struct wt_host *h, unsigned listener);
 void wt_host_free(struct wt_host *h);
 

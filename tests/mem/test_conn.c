@@ -224,6 +224,24 @@ static void a_close_is_no_more_than_three_times_what_asks_for_it(void **state)
     pair_free(&pair);
 }
 
+/* The listener by which it came in is needed until then: packets may come that are to be answered.
+ */
+static void one_that_has_ended_counts_until_it_is_forgotten(void **state)
+{
+    struct pair pair;
+    (void)state;
+    pair_setup(&pair, 1);
+    assert_int_equal(conn_hub_count_of(pair.server.hub, 0), 1);
+    assert_int_equal(conn_hub_count_of(pair.server.hub, 1), 0);
+    conn_close(pair.server.conn, 0x100, "");
+    assert_true(pair_run_until(&pair, pair_closed, NS_PER_S));
+    assert_int_equal(conn_hub_count(pair.server.hub), 0);
+    assert_int_equal(conn_hub_count_of(pair.server.hub, 0), 1);
+    world_run_for(pair.w, 5 * NS_PER_S);
+    assert_int_equal(conn_hub_count_of(pair.server.hub, 0), 0);
+    pair_free(&pair);
+}
+
 /* The server has forgotten everything but its key. */
 static void a_stateless_reset_ends_it(void **state)
 {
@@ -404,6 +422,7 @@ int main(void)
         cmocka_unit_test(keep_alive_prevents_that),
         cmocka_unit_test(a_lost_close_is_said_again),
         cmocka_unit_test(a_close_is_no_more_than_three_times_what_asks_for_it),
+        cmocka_unit_test(one_that_has_ended_counts_until_it_is_forgotten),
         cmocka_unit_test(a_stateless_reset_ends_it),
         cmocka_unit_test(keys_can_be_updated),
         cmocka_unit_test(a_moving_client_is_followed),

@@ -217,7 +217,7 @@ static void what_cannot_be_opened_changes_nothing(void **state)
     give(l);
     assert_false(prepare(l, (const char *[]){"127.0.0.3:0", taken_address, NULL}, error));
     assert_non_null(strstr(error, taken_address));
-    assert_non_null(strstr(error, "in use"));
+    assert_non_null(strstr(error, "in use, by the listener 127.0.0.1:0, which"));
     assert_false(prepare(l, (const char *[]){"127.0.0.1:0", "192.0.2.1:1", NULL}, error));
     assert_non_null(strstr(error, "192.0.2.1:1"));
     assert_false(listening_is_retired(l, number));
