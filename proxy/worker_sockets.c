@@ -5,7 +5,6 @@
 #include "worker_sockets.h"
 
 #include <assert.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "address.h"
@@ -20,15 +19,6 @@ void worker_sockets_init(struct worker_sockets *s, struct env *env, uv_loop_t *l
 
 /* --- by which one a packet leaves --- */
 
-static bool is_same_host(const struct packet_address *a, const struct packet_address *b)
-{
-    if (a->sa.any.sa_family != b->sa.any.sa_family)
-        return false;
-    return a->sa.any.sa_family == AF_INET
-               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
-               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
-}
-
 /* Whether a packet may leave from a socket at this address: [::] takes both families. */
 static bool may_leave(const struct packet_address *a, const struct packet *p)
 {
@@ -38,7 +28,7 @@ static bool may_leave(const struct packet_address *a, const struct packet *p)
         return family == p->remote.sa.any.sa_family;
     if (address_port(a) != address_port(&p->local))
         return false;
-    return is_same_host(a, &p->local) ||
+    return packet_address_is_same_host(a, &p->local) ||
            (address_is_any(a) && (family == AF_INET6 || p->local.sa.any.sa_family == AF_INET));
 }
 

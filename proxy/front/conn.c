@@ -187,15 +187,6 @@ static void timer_fired(void *owner)
     conn_touch(c);
 }
 
-static bool is_same_host(const struct packet_address *a, const struct packet_address *b)
-{
-    if (a->sa.any.sa_family != b->sa.any.sa_family)
-        return false;
-    return a->sa.any.sa_family == AF_INET
-               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
-               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
-}
-
 /* A client that has moved to another address comes another way, which may be narrower (RFC 9000,
  * section 14.2). ngtcp2 looks for its size only where the client took a new connection id; without
  * one it goes on with the old path's, and then what every path takes has to do. */
@@ -208,7 +199,7 @@ static void follow(struct conn *c, const struct packet_address *before)
     if (now.len == before->len && memcmp(&now.sa, &before->sa, now.len) == 0)
         return;
     c->hub->env->stats->paths_changed++;
-    if (!is_same_host(before, &now))
+    if (!packet_address_is_same_host(before, &now))
         c->is_unprobed =
             ngtcp2_conn_get_path_max_tx_udp_payload_size(c->quic) > NGTCP2_MAX_UDP_PAYLOAD_SIZE;
 }

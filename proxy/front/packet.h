@@ -58,4 +58,15 @@ static inline bool packet_address_set(struct packet_address *to, const struct so
     return false;
 }
 
+/* Whatever their ports. */
+static inline bool packet_address_is_same_host(const struct packet_address *a,
+                                               const struct packet_address *b)
+{
+    if (a->sa.any.sa_family != b->sa.any.sa_family)
+        return false;
+    return a->sa.any.sa_family == AF_INET
+               ? a->sa.v4.sin_addr.s_addr == b->sa.v4.sin_addr.s_addr
+               : memcmp(&a->sa.v6.sin6_addr, &b->sa.v6.sin6_addr, 16) == 0;
+}
+
 #endif
