@@ -62,24 +62,6 @@ struct listening *listening_new(const struct listening_config *config)
 
 /* --- opening --- */
 
-/* Whether this address can be had by us alone. The workers' sockets share theirs, with whoever else
- * shares, so they would not notice. */
-static int try_to_bind(const struct packet_address *a)
-{
-    int fd = socket(a->sa.any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    int only = a->sa.any.sa_family == AF_INET6 && !address_is_any(a);
-
-    if (fd < 0)
-        return -1;
-    if (a->sa.any.sa_family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only));
-    int failed = bind(fd, &a->sa.any, a->len);
-    int why = errno;
-    close(fd);
-    errno = why;
-    return failed;
-}
-
 static void close_group(struct listening *l, struct group *g)
 {
     for (unsigned i = 0; i < l->config.workers; i++)
@@ -109,7 +91,7 @@ static void close_listener(struct listening *l, size_t number)
 static bool bind_all(struct listening *l, struct group *g, char *error, size_t error_size)
 {
     struct udp_binding binding = {.address = g->address,
-                                  .reuse_port = l->config.workers > 1,
+                                  .sharing = l->config.workers > 1 ? UDP_FIRST : UDP_ALONE,
                                   .kernel_buffer = l->config.kernel_buffer};
 
     for (unsigned i = 0; i < l->config.workers; i++) {
@@ -117,6 +99,7 @@ static bool bind_all(struct listening *l, struct group *g, char *error, size_t e
         if (g->sockets[i] < 0)
             return false;
         binding.address = g->address;
+        binding.sharing = UDP_NEXT;
     }
     return true;
 }
@@ -129,8 +112,9 @@ static void steer(const struct listening *l, const struct group *g)
     LOG(l->config.log, DEBUG, "steering", log_text("by", by_kernel ? "kernel" : "forwarding"));
 }
 
-static bool open_group(struct listening *l, uint8_t number, const struct packet_address *address,
-                       char *error, size_t error_size)
+/* Returns 0, or why not (an errno), with a sentence in error. */
+static int open_group(struct listening *l, uint8_t number, const struct packet_address *address,
+                      char *error, size_t error_size)
 {
     struct group *g = &l->groups[l->group_count++];
 
@@ -140,10 +124,13 @@ static bool open_group(struct listening *l, uint8_t number, const struct packet_
     assert(g->sockets);
     for (unsigned i = 0; i < l->config.workers; i++)
         g->sockets[i] = -1;
-    if (!bind_all(l, g, error, error_size))
-        return false;
+    if (!bind_all(l, g, error, error_size)) {
+        int why = errno;
+        close_group(l, g);
+        return why;
+    }
     steer(l, g);
-    return true;
+    return 0;
 }
 
 /* A name may have an address of a family that this machine is without. */
@@ -167,12 +154,9 @@ static int open_each(struct listening *l, uint8_t number, const struct packet_ad
             return E2BIG;
         }
         address_set_port(&address, port);
-        if (try_to_bind(&address) < 0)
-            why = errno;
-        else if (open_group(l, number, &address, error, error_size))
+        why = open_group(l, number, &address, error, error_size);
+        if (why == 0)
             port = address_port(listening_address(l, number));
-        else
-            return errno;
     }
     snprintf(error, error_size, "%s", strerror(why));
     return listening_address(l, number) && is_missing(why) ? 0 : why;

@@ -397,11 +397,12 @@ static bool set_option(int fd, int level, int name, int value)
 
 static void set_options(int fd, const struct udp_binding *binding)
 {
-    bool is_v6 = binding->address.sa.any.sa_family == AF_INET6;
+    const struct packet_address *a = &binding->address;
+    bool is_v6 = a->sa.any.sa_family == AF_INET6;
     int size = (int)binding->kernel_buffer;
 
     if (is_v6) {
-        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+        set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !IN6_IS_ADDR_UNSPECIFIED(&a->sa.v6.sin6_addr));
         set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
         set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
         set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE);
@@ -441,20 +442,19 @@ static bool bound_to(int fd, struct packet_address *to)
            packet_address_set(to, (struct sockaddr *)&name, len);
 }
 
-/* What is wrong, or NULL. Where the choice of a port is its own, Linux gives a socket that may
- * share one a port that somebody else of the same user shares already, who then has half of the
- * packets. So it may once it has its port. */
+/* What is wrong, or NULL. A socket that may share its address is given one that somebody else of
+ * the same user shares already, who then has half of the packets; where Linux chooses the port,
+ * too. So the first one may only once it has the address. */
 static const char *bind_socket(int fd, const struct udp_binding *binding)
 {
     const struct packet_address *a = &binding->address;
-    bool has_port = (a->sa.any.sa_family == AF_INET ? a->sa.v4.sin_port : a->sa.v6.sin6_port) != 0;
 
     set_options(fd, binding);
-    if (binding->reuse_port && has_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+    if (binding->sharing == UDP_NEXT && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
         return "cannot be shared by several sockets";
     if (bind(fd, &a->sa.any, a->len) != 0)
         return "cannot be listened on";
-    if (binding->reuse_port && !has_port && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
+    if (binding->sharing == UDP_FIRST && !set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1))
         return "cannot be shared by several sockets";
     return NULL;
 }

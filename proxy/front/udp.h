@@ -20,10 +20,16 @@
 
 struct udp;
 
+enum udp_sharing {
+    UDP_ALONE,
+    UDP_FIRST, /* of several at one address, which nobody else has, sharing it or not */
+    UDP_NEXT,  /* of them */
+};
+
 struct udp_binding {
     struct packet_address address; /* port 0 takes a free one; [::] takes IPv4, too */
-    bool reuse_port;               /* one of several sockets on the same address */
-    size_t kernel_buffer;          /* bytes asked of the kernel each way; 0 leaves its default */
+    enum udp_sharing sharing;
+    size_t kernel_buffer; /* bytes asked of the kernel each way; 0 leaves its default */
 };
 
 struct udp_config {

@@ -73,6 +73,15 @@ static void close_taken(void)
                 close(taken[i].at[j].fd);
 }
 
+/* As if the workers had them; returns how many of these each was given. */
+static size_t change_and_give(struct listening *l, const char *const *addresses)
+{
+    change(l, addresses);
+    size_t count = give(l);
+    close_taken();
+    return count;
+}
+
 static unsigned port_of(int fd)
 {
     struct sockaddr_in6 name;
@@ -93,7 +102,7 @@ static bool is_free(unsigned port)
 
     snprintf(text, sizeof(text), "127.0.0.1:%u", port);
     assert_int_equal(address_resolve(text, &binding.address, 1, error, sizeof(error)), 1);
-    binding.reuse_port = false;
+    binding.sharing = UDP_ALONE;
     binding.kernel_buffer = 0;
     int fd = udp_bind(&binding, &bound, error, sizeof(error));
     if (fd >= 0)
@@ -128,11 +137,9 @@ static void one_that_is_named_again_stays(void **state)
     struct listening *l = begin();
 
     (void)state;
-    change(l, (const char *[]){"127.0.0.1:0", NULL});
+    change_and_give(l, (const char *[]){"127.0.0.1:0", NULL});
     size_t number = listening_map(l)->number[0];
     unsigned port = address_port(listening_address(l, number));
-    give(l);
-    close_taken();
     change(l, (const char *[]){"127.0.0.2:0", "127.0.0.1:0", NULL});
     assert_int_equal(listening_map(l)->number[1], number);
     assert_int_not_equal(listening_map(l)->number[0], number);
@@ -151,15 +158,13 @@ static void free_ports_are_not_mixed_up(void **state)
     struct listening *l = begin();
 
     (void)state;
-    change(l, (const char *[]){"127.0.0.1:0", "127.0.0.1:0", NULL});
-    assert_int_equal(give(l), 2);
-    close_taken();
+    const char *two[] = {"127.0.0.1:0", "127.0.0.1:0", NULL};
+    assert_int_equal(change_and_give(l, two), 2);
     const struct listening_map before = *listening_map(l);
     assert_int_not_equal(before.number[0], before.number[1]);
-    change(l, (const char *[]){"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", NULL});
+    const char *three[] = {"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", NULL};
+    assert_int_equal(change_and_give(l, three), 1);
     assert_memory_equal(listening_map(l)->number, before.number, 2);
-    assert_int_equal(give(l), 1);
-    close_taken();
     listening_free(l);
 }
 
@@ -168,9 +173,7 @@ static void one_that_is_not_named_is_retired_and_then_closed(void **state)
     struct listening *l = begin();
 
     (void)state;
-    change(l, (const char *[]){"127.0.0.1:0", "127.0.0.2:0", NULL});
-    give(l);
-    close_taken();
+    change_and_give(l, (const char *[]){"127.0.0.1:0", "127.0.0.2:0", NULL});
     size_t number = listening_map(l)->number[0];
     change(l, (const char *[]){"127.0.0.2:0", NULL});
     assert_true(listening_map(l)->is_retired[number]);
@@ -190,9 +193,7 @@ static void a_retired_one_can_come_back(void **state)
     struct listening *l = begin();
 
     (void)state;
-    change(l, (const char *[]){"127.0.0.1:0", "127.0.0.2:0", NULL});
-    give(l);
-    close_taken();
+    change_and_give(l, (const char *[]){"127.0.0.1:0", "127.0.0.2:0", NULL});
     size_t number = listening_map(l)->number[0];
     unsigned port = address_port(listening_address(l, number));
     change(l, (const char *[]){"127.0.0.2:0", NULL});

@@ -85,9 +85,10 @@ static unsigned port_of(const struct node *n)
     return ntohs(udp_address(n->udp)->sa.v4.sin_port); /* lies in the same place for IPv6 */
 }
 
-static struct node *node_open(unsigned i, const char *ip, unsigned port, bool reuse, bool offload)
+static struct node *node_open(unsigned i, const char *ip, unsigned port, enum udp_sharing sharing,
+                              bool offload)
 {
-    struct udp_binding binding = {.address = address_of(ip, port), .reuse_port = reuse};
+    struct udp_binding binding = {.address = address_of(ip, port), .sharing = sharing};
     struct udp_config config = {.no_offload = !offload};
     struct packet_address bound;
     char error[256] = "";
@@ -158,8 +159,8 @@ static void send_to(struct node *from, const struct node *to, const char *ip, co
 static void transfer(const char *bind_ip, const char *to_ip, bool offload)
 {
     static uint8_t data[64 * 1000];
-    struct node *a = node_open(0, bind_ip, 0, false, offload);
-    struct node *b = node_open(1, bind_ip, 0, false, offload);
+    struct node *a = node_open(0, bind_ip, 0, UDP_ALONE, offload);
+    struct node *b = node_open(1, bind_ip, 0, UDP_ALONE, offload);
     memset(data, 0x5a, sizeof(data));
 
     send_to(a, b, to_ip, data, 63 * 1000 + 17, 1000, 2);
@@ -238,8 +239,8 @@ static void too_large_for_the_path_is_dropped(void **state)
 {
     static uint8_t data[66000];
     (void)state;
-    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
-    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    struct node *a = node_open(0, "127.0.0.1", 0, UDP_ALONE, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, UDP_ALONE, true);
     send_to(a, b, "127.0.0.1", data, 65530, 0, 0); /* more than an IPv4 packet holds */
     send_to(a, b, "127.0.0.1", data, 100, 0, 0);
     run_until(1);
@@ -259,8 +260,8 @@ static void an_address_that_cannot_be_reached_does_not_end_offload(void **state)
 {
     static uint8_t data[3000];
     (void)state;
-    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
-    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    struct node *a = node_open(0, "127.0.0.1", 0, UDP_ALONE, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, UDP_ALONE, true);
     if (!kernel_joins_what_it_cut(a, b, data))
         skip();
     udp_send(a->udp, &(struct packet){.data = data,
@@ -280,8 +281,8 @@ static void packets_from_port_0_are_dropped(void **state)
         print_message("only the superuser may forge packets\n");
         skip();
     }
-    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
-    struct node *b = node_open(1, "127.0.0.1", 0, false, true);
+    struct node *a = node_open(0, "127.0.0.1", 0, UDP_ALONE, true);
+    struct node *b = node_open(1, "127.0.0.1", 0, UDP_ALONE, true);
     struct packet_address to = address_of("127.0.0.1", 0);
     bytes[2] = (uint8_t)(port_of(b) >> 8);
     bytes[3] = (uint8_t)port_of(b);
@@ -320,7 +321,7 @@ static void a_taken_port_is_told(void **state)
 {
     char error[256] = "";
     (void)state;
-    struct node *a = node_open(0, "127.0.0.1", 0, false, true);
+    struct node *a = node_open(0, "127.0.0.1", 0, UDP_ALONE, true);
     struct udp_binding binding = {.address = address_of("127.0.0.1", port_of(a))};
     struct packet_address bound;
     assert_int_equal(udp_bind(&binding, &bound, error, sizeof(error)), -1);
@@ -328,11 +329,28 @@ static void a_taken_port_is_told(void **state)
     assert_non_null(strstr(error, "in use"));
 }
 
+/* Nor does the first one join those who would let it. */
+static void a_port_that_others_share_is_taken_for_the_first(void **state)
+{
+    char error[256] = "";
+    (void)state;
+    struct node *a = node_open(0, "127.0.0.1", 0, UDP_FIRST, true);
+    struct udp_binding binding = {.address = address_of("127.0.0.1", port_of(a)),
+                                  .sharing = UDP_NEXT};
+    struct packet_address bound;
+    int next = udp_bind(&binding, &bound, error, sizeof(error));
+    assert_true(next >= 0);
+    binding.sharing = UDP_FIRST;
+    assert_int_equal(udp_bind(&binding, &bound, error, sizeof(error)), -1);
+    assert_non_null(strstr(error, "in use"));
+    close(next);
+}
+
 /* Of so many there would be two with one port, in two cases of three. */
 static void a_port_of_the_systems_choice_is_nobody_elses(void **state)
 {
     enum { SOCKETS = 250 };
-    struct udp_binding binding = {.address = address_of("127.0.0.1", 0), .reuse_port = true};
+    struct udp_binding binding = {.address = address_of("127.0.0.1", 0), .sharing = UDP_FIRST};
     struct packet_address bound;
     bool taken[65536] = {false};
     int fds[SOCKETS];
@@ -357,12 +375,12 @@ static void steering_follows_the_connection_id(void **state)
     size_t expected = 0;
     (void)state;
 
-    struct node *first = node_open(0, "127.0.0.1", 0, true, true);
+    struct node *first = node_open(0, "127.0.0.1", 0, UDP_FIRST, true);
     for (unsigned i = 1; i < 4; i++)
-        node_open(i, "127.0.0.1", port_of(first), true, true);
+        node_open(i, "127.0.0.1", port_of(first), UDP_NEXT, true);
     assert_true(steering_attach(first->fd, &config));
     for (unsigned s = 4; s < PEERS_MAX; s++) {
-        struct node *sender = node_open(s, "127.0.0.1", 0, false, true);
+        struct node *sender = node_open(s, "127.0.0.1", 0, UDP_ALONE, true);
         for (uint8_t worker = 0; worker < 4; worker++) {
             memset(data, 0x40, sizeof(data));
             endpoint_cid_prefix(&config, data + 1);
@@ -401,6 +419,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(packets_from_port_0_are_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_taken_port_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_port_that_others_share_is_taken_for_the_first, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_port_of_the_systems_choice_is_nobody_elses, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(the_kernel_is_asked_for_its_buffer, setup, teardown),
