@@ -277,7 +277,7 @@ static int start_workers(struct server *s, char *error, size_t error_size)
 
 /* --- the beginning --- */
 
-static void tell_listening(const struct server *s)
+static void tell_admin(const struct server *s)
 {
     if (s->admin && admin_port(s->admin))
         LOG(s->log, INFO, "listening", log_text("admin", s->config->admin),
@@ -325,7 +325,7 @@ static int start(struct server *s, char *error, size_t error_size)
     }
     if (start_workers(s, error, error_size) < 0)
         return -1;
-    tell_listening(s);
+    tell_admin(s);
     listening_given(s->listening, s->config->route_count);
     notify_ready("Serving");
     return 0;
