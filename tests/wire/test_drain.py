@@ -3,16 +3,7 @@
 import pytest
 
 from support.quicclient import Client
-
-
-def opened(app, proxy, path="/"):
-    client = Client(proxy.port)
-    asked = client.session(path)
-    client.flush()
-    session = app.session()
-    session.accept()
-    assert asked.wait_response() == 200
-    return client, asked, session
+from support.visits import opened
 
 
 def finish(client, asked, session, code=0):

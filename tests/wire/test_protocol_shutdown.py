@@ -4,21 +4,12 @@ import pytest
 
 from support.quicclient import CAPSULE_DRAIN, Client, capsule
 from support.rawclient import DATA, RawClient
-
-
-def begin(app, proxy, path="/"):
-    client = Client(proxy.port)
-    asked = client.session(path)
-    client.flush()
-    session = app.session()
-    session.accept()
-    assert asked.wait_response() == 200
-    return client, asked, session
+from support.visits import opened
 
 
 def test_while_draining_new_sessions_are_refused(world):
     app, proxy = world.start(arguments=("--drain-timeout", "1h"))
-    client, asked, session = begin(app, proxy)
+    client, asked, session = opened(app, proxy)
     proxy.terminate()
     client.wait(lambda: asked.drained)
     with pytest.raises((ConnectionError, TimeoutError)):
@@ -67,7 +58,7 @@ def test_draining_takes_no_session_back(world):
 def test_the_applications_end_does_not_touch_the_proxy(world):
     """All sessions lose their application at once; the next application serves on."""
     app, proxy = world.start()
-    sessions = [begin(app, proxy, f"/{i}") for i in range(10)]
+    sessions = [opened(app, proxy, f"/{i}") for i in range(10)]
     app.stop()
     for client, asked, _ in sessions:
         client.wait(lambda a=asked: a.ended)
@@ -75,6 +66,6 @@ def test_the_applications_end_does_not_touch_the_proxy(world):
         client.close()
     world.apps.remove(app)
     app = world.app()
-    client, _, session = begin(app, proxy)
+    client, _, session = opened(app, proxy)
     client.close()
     session.close()

@@ -21,11 +21,8 @@ ONE, TWO = text("127.0.0.1:0"), text("127.0.0.1:0", "127.0.0.1:0")
 
 def ports(proxy, count, start=0):
     """Of the listeners opened since, when there are so many."""
-    def found():
-        return [int(line["port"]) for line in proxy.find("listening", has="port", start=start)]
-    with proxy.changed:
-        assert proxy.changed.wait_for(lambda: len(found()) >= count, 20), proxy.log()
-    return found()
+    proxy.wait_lines(count, "listening", has="port", start=start)
+    return [int(line["port"]) for line in proxy.find("listening", has="port", start=start)]
 
 
 def descriptors(proxy):
@@ -37,6 +34,11 @@ def bind(port):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", port))
     return sock
+
+
+def free_port():
+    with bind(0) as sock:
+        return sock.getsockname()[1]
 
 
 def is_refused(port):
@@ -133,9 +135,7 @@ def test_a_faulty_one_changes_nothing(world):
     """What was opened before the fault was found is closed again."""
     app = world.app()
     proxy = world.configured(ONE)
-    free = bind(0)
-    port = free.getsockname()[1]
-    free.close()
+    port = free_port()
     count = descriptors(proxy)
     failed = world.reload(proxy, text("127.0.0.1:0", f"127.0.0.1:{port}", "192.0.2.1:1"))
     assert failed["event"] == "reload.failed" and "192.0.2.1:1" in failed["reason"]
@@ -163,9 +163,7 @@ def test_a_drain_ends_clients_of_removed_ones(world):
 def test_the_admin_page_tells_where_to_go_now(world):
     app = world.app()
     proxy = world.configured(ONE)
-    free = bind(0)
-    port = free.getsockname()[1]
-    free.close()
+    port = free_port()
     reload(world, proxy, text(f"127.0.0.1:{port}"))
     assert f'"port": {port}'.encode() in proxy.get("/certificate.json")[1]
     ends_well(world, app, proxy, port)

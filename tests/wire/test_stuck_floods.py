@@ -1,11 +1,10 @@
 """Clients and applications that do something as fast as they can, beside a bystander on the same
 worker. Two want the worker then, so the bystander's fair share is half of what it has alone."""
 
-import os
 import time
 
 import pytest
-from support.stuck import MIB, Memory, Share
+from support.stuck import MIB, SOAK, Memory, Share
 
 # Throughput beside throughput needs a machine that does nothing else.
 pytestmark = pytest.mark.soak
@@ -13,7 +12,6 @@ pytestmark = pytest.mark.soak
 LIMIT = 48 * MIB
 ARGUMENTS = ("--memory", "48M", "--linger-timeout", "500ms")
 HALF_OF_FAIR = 0.25
-SOAK = os.environ.get("SOAK") == "1"
 ERRORS_A_SECOND = 4
 
 

@@ -13,6 +13,7 @@ import threading
 from .proxy import BUILD, ROOT
 
 TIMEOUT = 40
+SOAK = os.environ.get("SOAK") == "1"
 SANITIZED = "asan" in BUILD or "tsan" in BUILD  # resident memory then means nothing
 MIB = 1 << 20
 STILL = 5  # looks at the statistics that must be the same
@@ -124,7 +125,7 @@ class Share:
     slow for a while is slow for both. begin() makes the trouble, end() ends it. How much of it is
     a matter for make soak; elsewhere the bystander has to come to the end of its rounds."""
 
-    TURNS, TURNS_IN_DOUBT = (3, 9) if "SOAK" in os.environ else (1, 1)
+    TURNS, TURNS_IN_DOUBT = (3, 9) if SOAK else (1, 1)
 
     def __init__(self, bystander):
         self.bystander = bystander
@@ -148,7 +149,7 @@ class Share:
         print(f"bystander: {statistics.median(self.beside):.1f} MB/s beside the trouble, "
               f"{statistics.median(self.alone):.1f} without: {self.ratio:.2f}, "
               f"at least {least:.2f} is due")
-        if "SOAK" in os.environ:
+        if SOAK:
             assert self.ratio >= least, (self.alone, self.beside)
 
 
